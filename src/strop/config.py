@@ -1,0 +1,313 @@
+"""strop.toml -> one frozen object. The only place that reads configuration files and environment.
+
+Order: defaults < strop.toml < STROP_SECTION__KEY < flags (`load(overrides=...)`).
+Unknown keys fail. Secrets come from the environment alone: the file names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from strop.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A frozen table of strop.toml that refuses keys it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Project(Section):
+    """Whose rows these are."""
+
+    name: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+
+
+class Store(Section):
+    """Where the rows live. The default is SQLite in `.strop/strop.db`."""
+
+    url: str | None = None
+
+
+class Source(Section):
+    """One source of traces.
+
+    kind: "otlp" (received by `strop serve` or `strop demo`, nothing to fetch), "jsonl" (canonical
+    traces), "openai-chat" (chat logs, JSONL), "langfuse-file" (exported traces, JSON), "phoenix"
+    (url and project), "capture" (strop's own server).
+    path: file or glob, relative to strop.toml. customer_key: attribute that names the customer.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    kind: Literal["otlp", "jsonl", "openai-chat", "langfuse-file", "phoenix", "capture"]
+    path: str | None = None
+    url: str | None = None
+    project: str | None = None
+    api_key_env: str | None = None
+    customer_key: str = "customer.id"
+    max_trace_mb: float = 20.0
+
+
+class Labels(Section):
+    """Ground truth: SQL with :workflow_id, :trace_id and :trace_time (UTC ISO 8601), or a score's name.
+
+    The columns of the first row become `ground_truth`.
+    """
+
+    url: str | None = None
+    sql: str | None = None
+    score: str | None = None
+    max_missing: float = 0.10
+
+
+class Redact(Section):
+    """What must survive and which fields name people.
+
+    protect: regexes of business identifiers; identity_fields: JSON keys and span attributes whose
+    values are people's (matched by full key or its last dotted part).
+    """
+
+    protect: tuple[str, ...] = ()
+    identity_fields: tuple[str, ...] = (
+        "name", "full_name", "customer_name", "recipient", "sender", "contact",
+        "user.name", "user.email", "email", "phone", "telephone", "mobile",
+    )  # fmt: skip
+    salt_env: str = "STROP_REDACTION_KEY"
+
+
+class Curate(Section):
+    """Floors, caps and the split by group and time."""
+
+    min_rows: int = 1000
+    max_customer_share: float = Field(default=0.20, gt=0, le=1)
+    validation_share: float = 0.10
+    test_share: float = 0.20
+    unseen_customer_share: float = 0.15
+    group_by: str | None = None  # attribute that names the group; else workflow, session, task
+
+
+class Grade(Section):
+    """The grader and its limits.
+
+    extract: JSON keys of the final answer that are lifted to the top level of `rollout`.
+    """
+
+    file: str = "grader.py"
+    extract: tuple[str, ...] = ()
+    failure_budget: float = 0.05
+    timeout_s: float = 5.0
+    cpu_s: int = 5
+    memory_mb: int = 512
+    workers: int = 2
+
+
+class Judge(Section):
+    """A yes/no rubric behind an OpenAI-compatible endpoint; its verdict is `llm_judge.<name>`.
+
+    field: the answer's field that is judged (None: the whole answer); an answer without it fails.
+    command: where no base_url is given, a local judge that strop starts in strop.toml's folder for
+    the time it needs one; its first line of output is its base URL. `{python}` is this interpreter.
+    """
+
+    base_url: str | None = None
+    command: tuple[str, ...] | None = None
+    model: str = "judge"
+    rubric: str
+    field: str | None = None
+    api_key_env: str | None = None
+    timeout_s: float = 30.0
+    usd_per_call: float = 0.0
+
+
+class Environment(Section):
+    """The world a rollout acts in."""
+
+    mode: Literal["replay"] = "replay"
+    max_turns: int = 4
+    max_misses: float = 0.02
+    max_miss_gap: float = 0.01
+
+
+class Train(Section):
+    """Warm start on well-graded episodes, then GRPO against replayed tools."""
+
+    base: str = "smollm2-135m"
+    seed: int = 0
+    threads: int | None = None
+    sft_steps: int = 60
+    sft_batch: int = 8
+    sft_lr: float = 2e-4
+    sft_min_score: float = 0.9
+    grpo_steps: int = 20
+    grpo_prompts: int = 4
+    grpo_group: int = 8
+    grpo_lr: float = 5e-6
+    kl_coef: float = 0.02
+    temperature: float = 1.0
+    max_new_tokens: int = 160
+    max_tokens: int = 1024
+    checkpoint_every: int = 5
+
+
+class Teacher(Section):
+    """The model to be replaced, and what it costs (US dollars)."""
+
+    name: str = "teacher"
+    usd_per_ticket: float = 0.20
+    usd_per_million_prompt: float = 2.50
+    usd_per_million_completion: float = 10.0
+    price_list: str = "list price of the named model"
+
+
+class Machine(Section):
+    """What the candidate's machine costs (US dollars a month), and how much work it gets."""
+
+    usd_per_month: float = 40.0
+    cores: int = 2
+    tickets_per_day: float = 1000.0
+    amortise_days: int = 30
+
+
+class Compare(Section):
+    """The comparison on the untouched test split."""
+
+    max_tasks: int | None = None
+    batch: int = 64
+
+
+class Promote(Section):
+    """The gate."""
+
+    margin: float = 0.03
+    alpha: float = 0.025
+    component_margin: float = 0.10
+    min_tool_rate: float = 0.10
+    abandoned_below: float = 0.5
+    min_clusters: float = 10.0
+    approval: bool = False
+
+
+class Serve(Section):
+    """The OpenAI-compatible server. Loopback and a key by default."""
+
+    host: str = "127.0.0.1"
+    port: int = 8321
+    api_key_env: str = "STROP_API_KEY"
+    capture: bool = True
+    fallback: str | None = None
+
+
+class Config(Section):
+    """All of strop.toml, with `root` (its folder) and `state` (`.strop/` beside it)."""
+
+    root: Path
+    project: Project = Project()
+    store: Store = Store()
+    sources: tuple[Source, ...] = ()
+    labels: Labels = Labels()
+    redact: Redact = Redact()
+    curate: Curate = Curate()
+    grade: Grade = Grade()
+    judges: dict[str, Judge] = {}
+    environment: Environment = Environment()
+    train: Train = Train()
+    teacher: Teacher = Teacher()
+    machine: Machine = Machine()
+    compare: Compare = Compare()
+    promote: Promote = Promote()
+    serve: Serve = Serve()
+
+    @field_validator("sources")
+    @classmethod
+    def _names_are_unique(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [s.name for s in sources]
+        if len(set(names)) != len(names):
+            raise ValueError("two sources share a name")
+        return sources
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything that strop keeps."""
+        return self.root / ".strop"
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.store.url or f"sqlite:///{self.state / 'strop.db'}"
+
+    def path(self, relative: str) -> Path:
+        """Resolve a path of strop.toml against its folder."""
+        return (self.root / relative).resolve()
+
+    def sqlite_url(self, url: str) -> str:
+        """Resolve a relative SQLite URL against strop.toml's folder; leave other URLs alone."""
+        prefix = "sqlite:///"
+        if url.startswith(prefix) and not url.startswith("sqlite:////"):
+            return prefix + str(self.path(url[len(prefix) :]))
+        return url
+
+
+def load(
+    root: Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Read strop.toml in `root` (default: the current folder or the nearest parent that has one).
+
+    overrides: dotted keys, such as {"train.sft_steps": 5}. Raises ConfigError, naming the key.
+    """
+    environ = os.environ if environ is None else environ
+    file = _find(root)
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"strop.toml can't be read: {error}", where=str(file)) from error
+    if "root" in data:
+        raise ConfigError("unknown key: root", where=str(file), fix="remove it; the folder is the file's own")
+    for name, value in environ.items():
+        if name.startswith("STROP_") and "__" in name:
+            section, key = name.removeprefix("STROP_").lower().split("__", 1)
+            _assign(data, [section, *key.split("__")], value)
+    for dotted, value in (overrides or {}).items():
+        _assign(data, dotted.split("."), value)
+    try:
+        return Config.model_validate({**data, "root": file.parent.resolve()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        what = f"unknown key: {key}" if first["type"] == "extra_forbidden" else f"{key}: {first['msg']}"
+        raise ConfigError(what, where=str(file), fix="see docs/configuration.md for the keys") from error
+
+
+def secret(name: str | None, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the secret in environment variable `name`, or None where none is named or set."""
+    environ = os.environ if environ is None else environ
+    return environ.get(name) if name else None
+
+
+def _find(root: Path | None) -> Path:
+    start = (root or Path.cwd()).resolve()
+    for folder in [start] if root else [start, *start.parents]:
+        if (folder / "strop.toml").is_file():
+            return folder / "strop.toml"
+    raise ConfigError(
+        "there is no strop.toml here",
+        where=str(start),
+        fix="strop demo   # or copy examples/logistics/strop.toml",
+    )
+
+
+def _assign(data: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = data.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{'.'.join(keys)} can't be set: {key} is not a table")
+        data = inner
+    data[keys[-1]] = value

@@ -1,0 +1,171 @@
+"""The tables. A change is a new numbered function in migrations.py, never an edit of an old one."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+migrations = Table("migrations", metadata, Column("number", Integer, primary_key=True))
+
+# One row a trace, redacted. body: msgspec JSON of records.Trace. `kept` is what curation said;
+# duplicates keep their own row (source, source_id) with reason "duplicate" and no second body.
+traces = Table(
+    "traces",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("source_id", String, nullable=False),
+    Column("trace_hash", String(64), nullable=False),
+    Column("customer", String),
+    Column("workflow_id", String),
+    Column("session_id", String),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("model", String),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("project", "source", "source_id"),
+)
+Index("traces_hash", traces.c.project, traces.c.trace_hash)
+
+# What curation decided about each unique trace: permanent group and split.
+curated = Table(
+    "curated",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("trace_hash", String(64), nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("group_id", String, nullable=False),
+    Column("split", String, nullable=False),
+    PrimaryKeyConstraint("project", "trace_hash"),
+)
+
+# A group's split never changes once written: a test group is never trained on later.
+splits = Table(
+    "splits",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("group_id", String, nullable=False),
+    Column("split", String, nullable=False),
+    PrimaryKeyConstraint("project", "group_id"),
+)
+
+skipped = Table(
+    "skipped",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("project", "stage", "item"),
+)
+
+# Where a pull stands: a window that is not done is fetched again.
+pull_windows = Table(
+    "pull_windows",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("window", String, nullable=False),
+    Column("cursor", Text),
+    Column("done", Boolean, nullable=False),
+    PrimaryKeyConstraint("project", "source", "window"),
+)
+
+# Keyed HMAC of each identity, for leak checks and deletion requests; the value itself is nowhere.
+identities = Table(
+    "identities",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("hmac", String(64), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("trace_hash", String(64), nullable=False),
+    PrimaryKeyConstraint("project", "hmac", "trace_hash"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("trace_hash", String(64), nullable=False),
+    Column("ground_truth", Text, nullable=False),
+    PrimaryKeyConstraint("project", "trace_hash"),
+)
+
+# subject: a trace hash ("offline") or a rollout's content hash. Graded once for a grader hash.
+grades = Table(
+    "grades",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("grader_hash", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("score", Float),
+    Column("components", Text, nullable=False),
+    Column("error", Text),
+    Column("floored", Boolean, nullable=False),
+    Column("forged", Boolean, nullable=False),
+    PrimaryKeyConstraint("project", "grader_hash", "subject"),
+)
+
+# Content-addressed verdicts: a paid judge call is never repeated.
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("request_hash", String(64), nullable=False),
+    Column("judge", String, nullable=False),
+    Column("verdict", Boolean),
+    Column("reason", Text, nullable=False),
+    Column("latency_s", Float, nullable=False),
+    Column("usd", Float, nullable=False),
+    PrimaryKeyConstraint("project", "request_hash"),
+)
+
+candidates = Table(
+    "candidates",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("candidate_id", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("lineage", Text, nullable=False),
+    PrimaryKeyConstraint("project", "candidate_id"),
+)
+
+# Aliases ("champion", "previous") as a history: the newest row of an alias is in force.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("candidate_id", String(64)),
+    Column("at", String, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("run_id", String, nullable=False),
+    Column("candidate_id", String(64), nullable=False),
+    Column("decision", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
