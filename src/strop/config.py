@@ -194,13 +194,22 @@ class Promote(Section):
 
 
 class Serve(Section):
-    """The OpenAI-compatible server. Loopback and a key by default."""
+    """The OpenAI-compatible server. Loopback and a key by default.
+
+    names: further names of the served model, beside `champion` and its id. fallback: base URL of the
+    teacher, asked again where the small model's answer is invalid. max_waiting calls wait at most
+    max_wait_s for the model; beyond that callers are told to retry.
+    """
 
     host: str = "127.0.0.1"
-    port: int = 8321
+    port: int = Field(default=8321, ge=0, le=65535)
     api_key_env: str = "STROP_API_KEY"
+    names: tuple[str, ...] = ()
     capture: bool = True
     fallback: str | None = None
+    fallback_api_key_env: str | None = None
+    max_waiting: int = Field(default=16, ge=0)
+    max_wait_s: float = Field(default=30.0, gt=0)
 
 
 class Config(Section):
