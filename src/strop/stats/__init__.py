@@ -1,1 +1,1 @@
-"""TODO."""
+"""Intervals, clustered tests and sample sizes: arrays in, numbers out."""

@@ -1,0 +1,38 @@
+"""How many tasks a non-inferiority test needs."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.special import stdtrit
+
+from strop.stats.cluster import Estimate
+
+_MOST = 10_000_000
+
+
+def needed_n(difference: Estimate, margin: float, *, alpha: float = 0.025, power: float = 0.8) -> int | None:
+    """Return the tasks at which the lower bound clears -margin with the given power.
+
+    Supposes the observed clustered spread (se^2 n stays, so more tasks come from more customers in
+    the same mix; more tasks of the same customers help less) and a true difference of 0, or the
+    observed one where that is negative. None where it is -margin or worse: more tasks don't help.
+    """
+    gap = margin + min(difference.mean, 0.0)
+    if gap <= 0.0 or difference.clusters < 2:
+        return None
+    if difference.sd == 0.0:
+        room = difference.mean - difference.bounds[0]
+        return 1 if room <= gap else math.ceil(math.log(alpha) / math.log1p(-gap / room))
+    spread = difference.se**2 * difference.n
+    n = float(difference.n)
+    for _ in range(50):
+        df = max(difference.df * n / difference.n, 1.0)
+        reach = float(stdtrit(df, 1.0 - alpha)) + float(stdtrit(df, power))
+        following = spread * (reach / gap) ** 2
+        if following > _MOST:
+            return None
+        if abs(following - n) < 0.5:
+            break
+        n = following
+    return math.ceil(n)
