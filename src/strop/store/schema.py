@@ -21,8 +21,8 @@ metadata = MetaData()
 
 migrations = Table("migrations", metadata, Column("number", Integer, primary_key=True))
 
-# One row a trace, redacted. body: msgspec JSON of records.Trace. `kept` is what curation said;
-# duplicates keep their own row (source, source_id) with reason "duplicate" and no second body.
+# One row a recorded run, redacted. body: msgspec JSON of records.Trace. Copies of one trace share its
+# hash; readers take the first.
 traces = Table(
     "traces",
     metadata,

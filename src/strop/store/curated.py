@@ -1,0 +1,95 @@
+"""What curation decided about each distinct trace, its permanent split, and its ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import and_, delete, func, select, true
+
+from strop.records import Curated, JsonObject, Trace
+from strop.store import schema
+from strop.store.database import Database
+
+_decode = msgspec.json.Decoder(Trace).decode
+
+
+def load_splits(db: Database) -> dict[str, str]:
+    """Return the split of each group key that was ever assigned."""
+    t = schema.splits
+    with db.engine.connect() as connection:
+        rows = connection.execute(select(t.c.group_id, t.c.split).where(t.c.project == db.project))
+        return {key: split for key, split in rows}
+
+
+def save_curated(db: Database, rows: Sequence[Mapping[str, Any]], splits: Mapping[str, str]) -> None:
+    """Replace the project's decisions and add new group assignments; old assignments stay.
+
+    rows: {"trace_hash", "kept", "reason", "group_id", "split"}. One transaction.
+    """
+    t = schema.curated
+    with db.engine.begin() as connection:
+        assigned = [{"group_id": key, "split": split} for key, split in splits.items()]
+        db.upsert(connection, schema.splits, assigned)
+        connection.execute(delete(t).where(t.c.project == db.project))
+        db.upsert(connection, t, rows)
+
+
+def load_curated(
+    db: Database, splits: Collection[str] | None = None, kept_only: bool = True
+) -> Iterator[Curated]:
+    """Yield curated traces, oldest first, with their ground truth where it is known.
+
+    splits: only these ("train", "validation", "test", "unseen"); None: all.
+    """
+    t, c, labels = schema.traces, schema.curated, schema.labels
+    query = (
+        select(t.c.trace_hash, t.c.body, c.c.kept, c.c.reason, c.c.group_id, c.c.split, labels.c.ground_truth)
+        .join(c, and_(c.c.project == t.c.project, c.c.trace_hash == t.c.trace_hash))
+        .outerjoin(labels, and_(labels.c.project == t.c.project, labels.c.trace_hash == t.c.trace_hash))
+        .where(t.c.project == db.project, c.c.kept == true() if kept_only else true())
+        .order_by(t.c.started_at, t.c.source, t.c.source_id)
+    )
+    if splits is not None:
+        query = query.where(c.c.split.in_(sorted(splits)))
+    seen: set[str] = set()
+    with db.engine.connect() as connection:
+        for digest, body, kept, reason, group, split, truth in connection.execution_options(
+            yield_per=500
+        ).execute(query):
+            if digest in seen:
+                continue
+            seen.add(digest)
+            yield Curated(
+                trace_hash=digest,
+                trace=_decode(body),
+                kept=bool(kept),
+                reason=reason,
+                group=group,
+                split=split,
+                ground_truth=msgspec.json.decode(truth) if truth is not None else None,
+            )
+
+
+def curated_counts(db: Database) -> dict[str, dict[str, int]]:
+    """Return the number of kept traces by split, and of all decisions by reason."""
+    c = schema.curated
+    with db.engine.connect() as connection:
+        mine = c.c.project == db.project
+        splits = select(c.c.split, func.count()).where(mine, c.c.kept == true()).group_by(c.c.split)
+        reasons = select(c.c.reason, func.count()).where(mine).group_by(c.c.reason)
+        return {
+            "splits": {k: n for k, n in connection.execute(splits)},
+            "reasons": {k: n for k, n in connection.execute(reasons)},
+        }
+
+
+def save_labels(db: Database, labels: Mapping[str, JsonObject]) -> None:
+    """Store ground truth by trace hash; a newer answer replaces an older one."""
+    rows = [
+        {"trace_hash": key, "ground_truth": msgspec.json.encode(truth).decode()}
+        for key, truth in labels.items()
+    ]
+    with db.engine.begin() as connection:
+        db.upsert(connection, schema.labels, rows, update=True)
