@@ -1,1 +1,1 @@
-"""TODO."""
+"""One grader, executed everywhere: load, confine, judge, score."""

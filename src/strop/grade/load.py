@@ -1,0 +1,132 @@
+"""Read a grader file without running it: its form, its components and weights, its hash."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from strop.errors import ConfigError
+from strop.records import digest
+
+FORMS: dict[tuple[str, ...], Literal["rollout", "sample"]] = {
+    ("rollout", "ground_truth"): "rollout",
+    ("sample", "item"): "sample",
+}
+
+
+class GraderSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A grader file as read.
+
+    form: "rollout" for `grade(rollout, ground_truth)`, "sample" for OpenAI's `grade(sample, item)`.
+    weights: component names and weights where the return is a linear combination of local names,
+    else empty. hash: SHA-256 of the file, the extracted fields and the judges.
+    """
+
+    path: Path
+    source: str
+    form: Literal["rollout", "sample"]
+    weights: dict[str, float]
+    hash: str
+
+
+def load_grader(
+    path: Path, *, extract: Sequence[str] = (), judges: Mapping[str, Any] | None = None
+) -> GraderSource:
+    """Read a grader file. Raises ConfigError, naming the line, for a file that holds no grader."""
+    try:
+        content = path.read_bytes()
+        source = content.decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            "the grader file does not exist", where=str(path), fix="set grade.file in strop.toml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the grader file can't be read: {error}", where=str(path)) from error
+    try:
+        tree = ast.parse(source, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"the grader file is not Python: {getattr(error, 'msg', error)}",
+            where=f"{path}:{line}" if line else str(path),
+        ) from error
+    function = _grade_function(tree, path)
+    names = tuple(a.arg for a in [*function.args.posonlyargs, *function.args.args][:2])
+    form = FORMS.get(names)
+    if form is None:
+        raise ConfigError(
+            f"grade({', '.join(names)}) is not a form that strop knows",
+            where=f"{path}:{function.lineno}",
+            fix="def grade(rollout, ground_truth) -> float   # or OpenAI's grade(sample, item)",
+        )
+    parts = [hashlib.sha256(content).hexdigest(), sorted(extract), judges or {}]
+    return GraderSource(path=path, source=source, form=form, weights=_weights(function), hash=digest(parts))
+
+
+def _grade_function(tree: ast.Module, path: Path) -> ast.FunctionDef:
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "grade"]
+    if not found:
+        raise ConfigError(
+            "the grader file has no function named grade",
+            where=str(path),
+            fix="def grade(rollout, ground_truth) -> float: ...",
+        )
+    return found[-1]
+
+
+def _weights(function: ast.FunctionDef) -> dict[str, float]:
+    # Early returns of a constant (`return 0.0`) don't hide the components; two combinations do.
+    returns = [r.value for r in _own_nodes(function) if isinstance(r, ast.Return) and r.value is not None]
+    combinations = [r for r in returns if not isinstance(r, ast.Constant)]
+    if len(combinations) != 1 or isinstance(combinations[0], ast.Name):
+        return {}
+    assigned = {
+        n.id for n in _own_nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    terms = _terms(combinations[0], 1.0)
+    if terms is None or any(name not in assigned for name, _ in terms):
+        return {}
+    weights: dict[str, float] = {}
+    for name, weight in terms:
+        weights[name] = weights.get(name, 0.0) + weight
+    return weights
+
+
+def _own_nodes(function: ast.FunctionDef) -> list[ast.AST]:
+    nested = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+    found: list[ast.AST] = []
+    stack: list[ast.AST] = list(function.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, nested):
+            continue
+        found.append(node)
+        stack += ast.iter_child_nodes(node)
+    return found
+
+
+def _terms(node: ast.expr, factor: float) -> list[tuple[str, float]] | None:
+    if isinstance(node, ast.Name):
+        return [(node.id, factor)]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return _terms(node.operand, -factor)
+    if not isinstance(node, ast.BinOp):
+        return None
+    if isinstance(node.op, ast.Add | ast.Sub):
+        left = _terms(node.left, factor)
+        right = _terms(node.right, factor if isinstance(node.op, ast.Add) else -factor)
+        return None if left is None or right is None else left + right
+    if isinstance(node.op, ast.Mult):
+        for number, other in ((node.left, node.right), (node.right, node.left)):
+            if isinstance(number, ast.Constant) and isinstance(number.value, int | float):
+                return _terms(other, factor * number.value)
+    if isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
+        divisor = node.right.value
+        if isinstance(divisor, int | float) and divisor:
+            return _terms(node.left, factor / divisor)
+    return None

@@ -1,0 +1,345 @@
+"""Warm worker processes that run a grader, seen from the parent, which trusts none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+
+import msgspec
+
+from strop.errors import ConfigError, StropError
+from strop.grade.child import Spawner
+from strop.grade.load import GraderSource
+from strop.records import Grade, JsonObject
+
+Item = tuple[JsonObject, JsonObject]
+
+_MAX_ITEM_MB = 16
+_MAX_REPLY = 1 << 20
+_BATCH_ITEMS, _BATCH_BYTES = 16, 1 << 18
+_FILE_MB = 16
+_START_S = 60.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one grade may take. Memory is the address space of a worker, interpreter included."""
+
+    timeout_s: float = 5.0
+    cpu_s: int = 5
+    memory_mb: int = 512
+    workers: int = 2
+
+
+class _Reply(msgspec.Struct, frozen=True, array_like=True):
+    batch: int
+    index: int
+    score: float | None
+    components: dict[str, float]
+    error: str | None
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    layers: dict[str, int]
+    error: str | None
+
+
+class _Worker:
+    """One child: its pipes, what it was given, and when it must answer."""
+
+    def __init__(self, process: subprocess.Popen[bytes], workdir: str, layers: dict[str, int]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.process, self.workdir, self.layers = process, workdir, layers
+        self.to_child, self.from_child = process.stdin.fileno(), process.stdout.fileno()
+        self.outgoing = memoryview(b"")
+        self.incoming = bytearray()
+        self.batch = 0
+        self.pending: deque[int] = deque()
+        self.deadline = 0.0
+
+    def give(self, positions: Sequence[int], bodies: Sequence[bytes], timeout_s: float) -> None:
+        """Queue a batch; the clock of its first item starts."""
+        self.batch += 1
+        self.pending = deque(positions)
+        body = b"[%d,[%s]]" % (self.batch, b",".join(bodies))
+        self.outgoing = memoryview(struct.pack("<I", len(body)) + body)
+        self.deadline = time.monotonic() + timeout_s
+
+    def write(self) -> None:
+        """Write what the pipe takes; a broken pipe shows when reading."""
+        try:
+            self.outgoing = self.outgoing[os.write(self.to_child, self.outgoing) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.outgoing = memoryview(b"")
+
+    def read(self) -> list[_Reply] | None:
+        """Return the complete replies that have arrived; None for the end or for nonsense."""
+        try:
+            data = os.read(self.from_child, 1 << 16)
+        except BlockingIOError:
+            return []
+        self.incoming += data
+        replies: list[_Reply] = []
+        while len(self.incoming) >= 4:
+            size = struct.unpack_from("<I", self.incoming)[0]
+            if size > _MAX_REPLY:
+                return replies or None
+            if len(self.incoming) < 4 + size:
+                break
+            try:
+                replies.append(msgspec.json.decode(self.incoming[4 : 4 + size], type=_Reply))
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                return replies or None
+            del self.incoming[: 4 + size]
+        return replies if data or replies else None
+
+    def stop(self) -> int:
+        """Kill the child, remove its folder, return its exit status."""
+        self.process.kill()
+        status = self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        shutil.rmtree(self.workdir, ignore_errors=True)
+        return status
+
+
+class Sandbox:
+    """Run a grader in warm, confined workers: no network, no processes, no files, limited resources.
+
+    A grader that fails on an item makes that item an error; the rest go on. Use as a context
+    manager, from one thread at a time. unsafe=True runs the grader where the platform can't confine
+    it; otherwise that raises StropError. A grader that does not load raises ConfigError.
+    """
+
+    def __init__(self, grader: GraderSource, limits: Limits | None = None, *, unsafe: bool = False) -> None:
+        self._grader, self._limits, self._unsafe = grader, limits or Limits(), unsafe
+        self._spawner: Spawner | None = None
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Sandbox:
+        self._spawner = Spawner()
+        try:
+            self._workers = [self._start() for _ in range(self._limits.workers)]
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all workers."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers = []
+        if self._spawner is not None:
+            self._spawner.close()
+            self._spawner = None
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Which layers hold in the workers: seccomp (0 or 1), landlock (the kernel's version or 0)."""
+        return self._workers[0].layers
+
+    def run(self, items: Sequence[Item]) -> list[Grade]:
+        """Grade (rollout, ground truth) pairs; the grades come in the order of the items."""
+        grades: list[Grade | None] = [None] * len(items)
+        todo: deque[tuple[int, bytes]] = deque()
+        for position, item in enumerate(items):
+            body = msgspec.json.encode(item)
+            if len(body) > _MAX_ITEM_MB << 20:
+                grades[position] = Grade(error=f"the rollout is over {_MAX_ITEM_MB} MB")
+            else:
+                todo.append((position, body))
+        bodies = dict(todo)
+        queue = deque(position for position, _ in todo)
+        with selectors.DefaultSelector() as selector:
+            for worker in self._workers:
+                worker.pending.clear()
+                self._watch(selector, worker)
+            while queue or any(worker.pending for worker in self._workers):
+                self._feed(selector, queue, bodies)
+                self._step(selector, queue, grades)
+        return [grade for grade in grades if grade is not None]
+
+    def _feed(self, selector: selectors.BaseSelector, queue: deque[int], bodies: dict[int, bytes]) -> None:
+        share = max(1, min(_BATCH_ITEMS, len(queue) // (2 * len(self._workers))))
+        for worker in self._workers:
+            if worker.pending or not queue:
+                continue
+            batch: list[int] = []
+            size = 0
+            while queue and len(batch) < share and size < _BATCH_BYTES:
+                batch.append(queue.popleft())
+                size += len(bodies[batch[-1]])
+            worker.give(batch, [bodies[p] for p in batch], self._limits.timeout_s)
+            selector.register(worker.to_child, selectors.EVENT_WRITE, worker)
+
+    def _step(self, selector: selectors.BaseSelector, queue: deque[int], grades: list[Grade | None]) -> None:
+        busy = [worker for worker in self._workers if worker.pending]
+        wait = min((worker.deadline for worker in busy), default=0.0) - time.monotonic()
+        ended: set[int] = set()
+        for key, _ in selector.select(max(0.0, wait)):
+            worker: _Worker = key.data
+            if key.fd == worker.to_child:
+                worker.write()
+                if not worker.outgoing:
+                    selector.unregister(worker.to_child)
+                continue
+            replies = worker.read()
+            for reply in replies or ():
+                self._take(worker, reply, grades)
+            if replies is None:
+                ended.add(id(worker))
+        now = time.monotonic()
+        for worker in list(self._workers):
+            late = bool(worker.pending) and now > worker.deadline
+            if late or id(worker) in ended:
+                self._replace(selector, worker, queue, grades, late=late and id(worker) not in ended)
+
+    def _take(self, worker: _Worker, reply: _Reply, grades: list[Grade | None]) -> None:
+        # A reply that nobody asked for is a worker gone wrong: the deadline then ends it.
+        if reply.batch != worker.batch or not worker.pending:
+            return
+        position = worker.pending.popleft()
+        worker.deadline = time.monotonic() + self._limits.timeout_s
+        if reply.error is not None:
+            grades[position] = Grade(error=reply.error[:400])
+        elif reply.score is None or not 0.0 <= reply.score <= 1.0:
+            grades[position] = Grade(error="crashed: the worker sent no valid score")
+        else:
+            grades[position] = Grade(
+                score=reply.score,
+                components={n: reply.components[n] for n in self._grader.weights if n in reply.components},
+            )
+
+    def _replace(
+        self,
+        selector: selectors.BaseSelector,
+        worker: _Worker,
+        queue: deque[int],
+        grades: list[Grade | None],
+        *,
+        late: bool,
+    ) -> None:
+        for fd in (worker.to_child, worker.from_child):
+            with contextlib.suppress(KeyError):
+                selector.unregister(fd)
+        status = worker.stop()
+        if worker.pending:
+            grades[worker.pending.popleft()] = Grade(error=self._why(status, late=late))
+            queue.extendleft(reversed(worker.pending))
+        self._workers[self._workers.index(worker)] = fresh = self._start()
+        self._watch(selector, fresh)
+
+    def _why(self, status: int, *, late: bool) -> str:
+        if late:
+            return f"timeout: no grade within {self._limits.timeout_s:g} s"
+        if status == -signal.SIGXCPU:
+            return f"timeout: over {self._limits.cpu_s} s of CPU time"
+        if status < 0:
+            return f"crashed: the grader's process was ended by {signal.Signals(-status).name}"
+        return f"crashed: the grader ended its process (exit status {status})"
+
+    def _watch(self, selector: selectors.BaseSelector, worker: _Worker) -> None:
+        selector.register(worker.from_child, selectors.EVENT_READ, worker)
+
+    def _start(self) -> _Worker:
+        assert self._spawner is not None
+        workdir = tempfile.mkdtemp(prefix="strop-grade-")
+        with tempfile.TemporaryFile() as stderr:
+            process = self._spawner.start(
+                # -I but for PYTHONHASHSEED: sets iterate in the same order in every worker.
+                [sys.executable, "-P", "-s", "-B", "-m", "strop.grade.sandbox.worker"],
+                cwd=workdir,
+                env={"PYTHONHASHSEED": "0"},
+                stdin=subprocess.PIPE,
+                stderr=stderr,
+            )
+            worker = _Worker(process, workdir, {})
+            try:
+                ready = self._greet(worker)
+                if ready is None:
+                    stderr.seek(0)
+                    said = stderr.read()[-400:].decode(errors="replace").strip()
+                    raise StropError(f"a grader worker did not start: {said or 'no message'}")
+                self._accept(ready)
+            except BaseException:
+                worker.stop()
+                raise
+        worker.layers = ready.layers
+        os.set_blocking(worker.to_child, False)
+        os.set_blocking(worker.from_child, False)
+        return worker
+
+    def _greet(self, worker: _Worker) -> _Ready | None:
+        setup = msgspec.json.encode(
+            {
+                "source": self._grader.source,
+                "filename": str(self._grader.path),
+                "names": list(self._grader.weights),
+                "workdir": worker.workdir,
+                "memory_mb": self._limits.memory_mb,
+                "file_mb": _FILE_MB,
+                "cpu_s": self._limits.cpu_s,
+                "timeout_s": self._limits.timeout_s,
+            }
+        )
+        with contextlib.suppress(BrokenPipeError):
+            os.write(worker.to_child, struct.pack("<I", len(setup)))
+            sent = memoryview(setup)
+            while sent:
+                sent = sent[os.write(worker.to_child, sent) :]
+        frame = _read_within(worker.from_child, _START_S)
+        if frame is None and worker.process.poll() is None:
+            raise ConfigError(
+                f"the grader file does not load within {_START_S:g} s",
+                where=str(self._grader.path),
+                fix="move slow work out of the module's top level",
+            )
+        return None if frame is None else msgspec.json.decode(frame, type=_Ready)
+
+    def _accept(self, ready: _Ready) -> None:
+        if ready.error is not None:
+            raise ConfigError(
+                f"the grader file does not load: it {ready.error}", where=str(self._grader.path)
+            )
+        # TCP is out of reach with seccomp, or with Landlock from its fourth version on.
+        if not (ready.layers["seccomp"] or ready.layers["landlock"] >= 4 or self._unsafe):
+            raise StropError(
+                "this platform can't confine a grader: neither seccomp nor Landlock is to be had",
+                where=str(self._grader.path),
+                fix="strop doctor; or run a grader that you trust with --unsafe-local-grader",
+            )
+
+
+def _read_within(fd: int, seconds: float) -> bytes | None:
+    deadline = time.monotonic() + seconds
+    data = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        while (wait := deadline - time.monotonic()) > 0 and selector.select(wait):
+            chunk = os.read(fd, 1 << 16)
+            data += chunk
+            if not chunk or len(data) > _MAX_REPLY:
+                return None
+            if len(data) >= 4 and len(data) >= 4 + struct.unpack_from("<I", data)[0]:
+                return bytes(data[4 : 4 + struct.unpack_from("<I", data)[0]])
+    return None

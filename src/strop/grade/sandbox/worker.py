@@ -1,0 +1,174 @@
+"""The child process that runs a grader: `python -P -s -B -m strop.grade.sandbox.worker`.
+
+Frames on stdin and stdout: four bytes of length (little endian), then JSON. First frame in: the
+grader and its limits; first frame out: which layers hold. Then batches in, one result an item out.
+The grader's module is executed afresh for every item, so that no state of its own carries over;
+modules that it imports stay loaded. Nothing here is trusted by the parent, which checks each result.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import signal
+import struct
+import sys
+import time
+import types
+from typing import Any, BinaryIO
+
+import msgspec
+
+from strop.grade.sandbox.confine import allow_cpu, confine, die_with_parent
+
+_NAME = "grader"
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """The first frame."""
+
+    source: str
+    filename: str
+    names: tuple[str, ...]
+    workdir: str
+    memory_mb: int
+    file_mb: int
+    cpu_s: int
+    timeout_s: float
+
+
+class Grader:
+    """The user's file, compiled once and executed afresh for each item."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._code = compile(setup.source, setup.filename, "exec")
+        self._filename = setup.filename
+        self._names = setup.names
+        self._function()
+
+    def grade(self, first: Any, second: Any) -> tuple[float | None, dict[str, float], str | None]:
+        """Return score, components and error; score and error exclude each other."""
+        values: dict[str, float] = {}
+        try:
+            function = self._function()
+            code = getattr(function, "__code__", None) if self._names else None
+
+            def at_return(frame: types.FrameType, event: str, _: Any) -> None:
+                if event == "return" and frame.f_code is code:
+                    values.update(self._components(frame.f_locals))
+
+            if code is not None:
+                sys.setprofile(at_return)
+            try:
+                returned = function(first, second)
+            finally:
+                sys.setprofile(None)
+            score, error = _score(returned)
+        except BaseException as raised:  # SystemExit and KeyboardInterrupt are the grader's, too
+            return None, {}, describe(raised, self._filename)
+        return score, (values if error is None else {}), error
+
+    def _function(self) -> Any:
+        module = types.ModuleType(_NAME)
+        module.__file__ = self._filename
+        sys.modules[_NAME] = module
+        exec(self._code, module.__dict__)  # noqa: S102  (this process exists to do it)
+        return module.__dict__["grade"]
+
+    def _components(self, local: dict[str, Any]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name in self._names:
+            score, error = _score(local.get(name))
+            if score is not None and error is None:
+                found[name] = score
+        return found
+
+
+def describe(raised: BaseException, filename: str) -> str:
+    """Return `raised Type: message (line N)`, N in the grader's file."""
+    line: int | None = None
+    traceback = raised.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == filename:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    try:
+        message = str(raised)[:200]
+    except BaseException:
+        message = "(its message can't be printed)"
+    return f"raised {type(raised).__name__}: {message}" + (f" (line {line})" if line else "")
+
+
+def _score(value: Any) -> tuple[float | None, str | None]:
+    if not isinstance(value, numbers.Real):
+        return None, f"returned {_short(value)} ({type(value).__name__}), not a number"
+    try:
+        number = float(value)
+    except OverflowError:
+        return None, "returned a number outside [0, 1]"
+    if math.isnan(number):
+        return None, "returned nan, not a number in [0, 1]"
+    if not 0.0 <= number <= 1.0:
+        return None, f"returned {number:g}, outside [0, 1]"
+    return number, None
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:60] if isinstance(value, str | bytes | None) else "a value"
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Return the next frame, None at the end of the stream."""
+    header = stream.read(4)
+    if len(header) < 4:
+        return None
+    return stream.read(struct.unpack("<I", header)[0])
+
+
+def write_frame(fd: int, value: Any) -> None:
+    """Write one frame."""
+    body = msgspec.json.encode(value)
+    data = memoryview(struct.pack("<I", len(body)) + body)
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _serve(reader: BinaryIO, out: int) -> None:
+    first = read_frame(reader)
+    if first is None:
+        return
+    setup = msgspec.json.decode(first, type=Setup)
+    layers = confine(setup.workdir, setup.filename, memory_mb=setup.memory_mb, file_mb=setup.file_mb)
+    try:
+        grader = Grader(setup)
+    except BaseException as raised:
+        write_frame(out, {"layers": layers, "error": describe(raised, setup.filename)})
+        return
+    write_frame(out, {"layers": layers, "error": None})
+    # The parent enforces the wall clock; this alarm ends a worker whose parent can't any more.
+    alarm = 2 * setup.timeout_s + 5
+    while (frame := read_frame(reader)) is not None:
+        batch, items = msgspec.json.decode(frame)
+        for index, (first_argument, second_argument) in enumerate(items):
+            allow_cpu(setup.cpu_s, time.process_time())
+            signal.setitimer(signal.ITIMER_REAL, alarm)
+            score, components, error = grader.grade(first_argument, second_argument)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            write_frame(out, [batch, index, score, components, error])
+
+
+def main() -> None:
+    """Serve grades until stdin ends. What the grader prints goes nowhere."""
+    die_with_parent()
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    reader, out = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+    _serve(reader, out)
+
+
+if __name__ == "__main__":
+    main()
