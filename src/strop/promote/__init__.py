@@ -1,1 +1,1 @@
-"""TODO."""
+"""Comparison, gate, cost, registry and the report that one hands to the boss."""

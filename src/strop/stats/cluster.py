@@ -10,12 +10,14 @@ independent errors. With an intercept alone both have closed forms:
     V    = sum_g S_g^2 / (1 - f_g) / N^2
     df   = 1 / (sum_g f_g^2 + sum_{g != h} a_g a_h),  a_g = f_g^2 / (1 - f_g)
 
-Equal clusters give df = G - 1. docs/gate.md has the measured error rates.
+Equal clusters give df = G - 1, one observation a cluster the usual t interval. docs/gate.md has the
+measured error rates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import msgspec
 import numpy as np
@@ -63,9 +65,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     def _reach(self, alpha: float, room: float) -> float:
         if self.clusters < 2:
             return room
+        least = none_seen_bound(self.n, alpha) * room if isfinite(room) else 0.0
         if self.sd == 0.0:
-            return none_seen_bound(self.n, alpha) * room
-        return float(stdtrit(self.df, 1.0 - alpha)) * self.se
+            return least if isfinite(room) else room
+        return max(float(stdtrit(self.df, 1.0 - alpha)) * self.se, least)
 
 
 def cluster_mean(
@@ -77,10 +80,11 @@ def cluster_mean(
 ) -> Estimate:
     """Estimate the mean of values whose errors may correlate inside a cluster.
 
-    bounds: range of the outcome, (-1, 1) for differences of scores. Values that are all equal get
-    the exact bound for a deviation not seen in n tasks instead of a zero-width interval, one cluster
-    gets the whole range; `note` says so. Raises ValueError for no values, lengths that differ, or
-    values that are not finite.
+    bounds: range of the outcome, (-1, 1) for differences of scores, infinite where it has none. An
+    interval is never narrower than what a deviation that n tasks did not show would leave (exact
+    form of the rule of three): values that are all equal get that one, one cluster gets the whole
+    range, and `note` says so. Raises ValueError for no values, lengths that differ, or values that
+    are not finite.
     """
     values_N = np.asarray(values, dtype=np.float64)
     if values_N.size == 0 or values_N.size != len(clusters) or not np.isfinite(values_N).all():

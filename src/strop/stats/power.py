@@ -9,21 +9,23 @@ from scipy.special import stdtrit
 from strop.stats.cluster import Estimate
 
 _MOST = 10_000_000
+_SMALLEST_GAP = 1e-6
 
 
 def needed_n(difference: Estimate, margin: float, *, alpha: float = 0.025, power: float = 0.8) -> int | None:
     """Return the tasks at which the lower bound clears -margin with the given power.
 
-    Supposes the observed clustered spread (se^2 n stays, so more tasks come from more customers in
+    Assumes the observed clustered spread (se^2 n stays, so more tasks come from more customers in
     the same mix; more tasks of the same customers help less) and a true difference of 0, or the
     observed one where that is negative. None where it is -margin or worse: more tasks don't help.
     """
     gap = margin + min(difference.mean, 0.0)
-    if gap <= 0.0 or difference.clusters < 2:
+    if gap < _SMALLEST_GAP or difference.clusters < 2:
         return None
+    room = difference.mean - difference.bounds[0]
+    least = math.ceil(math.log(alpha) / math.log1p(-gap / room)) if gap < room else 1
     if difference.sd == 0.0:
-        room = difference.mean - difference.bounds[0]
-        return 1 if room <= gap else math.ceil(math.log(alpha) / math.log1p(-gap / room))
+        return least
     spread = difference.se**2 * difference.n
     n = float(difference.n)
     for _ in range(50):
@@ -35,4 +37,4 @@ def needed_n(difference: Estimate, margin: float, *, alpha: float = 0.025, power
         if abs(following - n) < 0.5:
             break
         n = following
-    return math.ceil(n)
+    return max(math.ceil(n), least)
