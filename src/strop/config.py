@@ -90,6 +90,7 @@ class Curate(Section):
     test_share: float = 0.20
     unseen_customer_share: float = 0.15
     group_by: str | None = None  # attribute that names the group; else workflow, session, task
+    failure_budget: float = 0.05  # share of pulled traces that may be unreadable
 
 
 class Grade(Section):

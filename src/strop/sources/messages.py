@@ -107,7 +107,7 @@ def _role(item: JsonObject, default: Role) -> Role:
         if isinstance(name, str) and name in _ROLES:
             return _ROLES[name]
     if isinstance(item.get("role"), str):
-        raise ValueError(f"unknown role {item['role']!r}")
+        raise ValueError(f"unknown role {item['role'][:20]!r}")
     if not any(k in item for k in ("content", "parts", "tool_calls")):
         raise ValueError("a message has neither role nor content")
     return default

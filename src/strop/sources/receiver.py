@@ -80,7 +80,7 @@ class Receiver:
             self._counts["exports"] += 1
             ready, skipped = self._take(spans)
             overdue = self._overdue()
-            self._emit([*ready, *overdue], skipped)
+            self._emit(dict.fromkeys([*ready, *overdue]), skipped)
             for trace_id in overdue:
                 self._forget(trace_id)
             self._make_room()

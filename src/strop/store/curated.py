@@ -20,7 +20,7 @@ def load_splits(db: Database) -> dict[str, str]:
     t = schema.splits
     with db.engine.connect() as connection:
         rows = connection.execute(select(t.c.group_id, t.c.split).where(t.c.project == db.project))
-        return {key: split for key, split in rows}
+        return dict(rows.tuples().all())
 
 
 def save_curated(db: Database, rows: Sequence[Mapping[str, Any]], splits: Mapping[str, str]) -> None:
@@ -80,8 +80,8 @@ def curated_counts(db: Database) -> dict[str, dict[str, int]]:
         splits = select(c.c.split, func.count()).where(mine, c.c.kept == true()).group_by(c.c.split)
         reasons = select(c.c.reason, func.count()).where(mine).group_by(c.c.reason)
         return {
-            "splits": {k: n for k, n in connection.execute(splits)},
-            "reasons": {k: n for k, n in connection.execute(reasons)},
+            "splits": dict(connection.execute(splits).tuples().all()),
+            "reasons": dict(connection.execute(reasons).tuples().all()),
         }
 
 
