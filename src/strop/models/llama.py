@@ -1,0 +1,280 @@
+"""A Llama decoder in one page, for training and for sampling alike.
+
+transformers' own forward costs several times the arithmetic while decoding on a CPU: it grows its
+cache by copying and launches hundreds of small operations a token. Here projections are fused, the
+cache is allocated once, and the vocabulary projection runs only where a token is scored. Weights
+are read from and written to the ordinary Hugging Face layout; parity with transformers is tested.
+
+Shape suffixes: B rows, T tokens, D model width, H query heads, K key/value heads, E head width,
+F hidden width of the MLP, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's name for it)
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from strop.errors import ConfigError
+
+SUPPORTED = ("llama", "mistral", "qwen2")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder."""
+
+    vocab: int
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    rope_theta: float
+    eps: float
+    tied: bool
+    qkv_bias: bool
+
+    @classmethod
+    def from_config(cls, raw: dict[str, Any], where: str) -> Shape:
+        """Read a transformers `config.json`. Raises ConfigError for other architectures."""
+        kind = raw.get("model_type")
+        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+        scaled = rope.get("rope_type", rope.get("type", "default")) != "default"
+        if kind not in SUPPORTED or scaled or raw.get("use_sliding_window"):
+            raise ConfigError(
+                f"the local engine runs {', '.join(SUPPORTED)} models with plain positions, not {kind}",
+                where=where,
+                fix="set train.base to a supported model",
+            )
+        heads = raw["num_attention_heads"]
+        return cls(
+            vocab=raw["vocab_size"],
+            width=raw["hidden_size"],
+            hidden=raw["intermediate_size"],
+            layers=raw["num_hidden_layers"],
+            heads=heads,
+            kv_heads=raw.get("num_key_value_heads") or heads,
+            head_width=raw.get("head_dim") or raw["hidden_size"] // heads,
+            rope_theta=rope.get("rope_theta") or raw.get("rope_theta") or 10000.0,
+            eps=raw["rms_norm_eps"],
+            tied=raw.get("tie_word_embeddings", False),
+            qkv_bias=raw.get("attention_bias", kind == "qwen2"),
+        )
+
+
+class Cache:
+    """Keys and values of up to `rows` sequences of up to `tokens` tokens, allocated once."""
+
+    def __init__(self, shape: Shape, rows: int, tokens: int, dtype: torch.dtype) -> None:
+        lead = (shape.layers, rows, shape.kv_heads)
+        # Keys lie transposed, so that the product with the queries reads them in memory order:
+        # measured 1.5 to 2.5 times as fast as scaled_dot_product_attention for one query a row.
+        self.keys = torch.zeros((*lead, shape.head_width, tokens), dtype=dtype)
+        self.values = torch.zeros((*lead, tokens, shape.head_width), dtype=dtype)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.keys.shape[1]
+
+    @property
+    def tokens(self) -> int:
+        """Capacity of a row in tokens."""
+        return self.keys.shape[-1]
+
+    def copy_row(self, source: int, targets: slice, tokens: int) -> None:
+        """Copy the first tokens of one row to others: a prompt is prefilled once for its group."""
+        self.keys[:, targets, :, :, :tokens] = self.keys[:, source : source + 1, :, :, :tokens]
+        self.values[:, targets, :, :tokens] = self.values[:, source : source + 1, :, :tokens]
+
+
+class Layer(nn.Module):
+    """Attention and MLP with fused projections."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        s = shape
+        self.norm1 = nn.Parameter(torch.ones(s.width))
+        self.qkv = nn.Linear(s.width, (s.heads + 2 * s.kv_heads) * s.head_width, bias=s.qkv_bias)
+        self.out = nn.Linear(s.heads * s.head_width, s.width, bias=False)
+        self.norm2 = nn.Parameter(torch.ones(s.width))
+        self.gate_up = nn.Linear(s.width, 2 * s.hidden, bias=False)
+        self.down = nn.Linear(s.hidden, s.width, bias=False)
+        self.shape = s
+
+    def project(self, x_B_T_D: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated queries and keys, and values: `(B, T, heads, E)` each."""
+        s = self.shape
+        qkv = self.qkv(F.rms_norm(x_B_T_D, (s.width,), self.norm1, s.eps))
+        qkv = qkv.unflatten(-1, (s.heads + 2 * s.kv_heads, s.head_width))
+        qk, v = qkv.split((s.heads + s.kv_heads, s.kv_heads), dim=-2)
+        cos, sin = rope
+        left, right = qk.chunk(2, dim=-1)
+        qk = qk * cos + torch.cat((-right, left), dim=-1) * sin
+        q, k = qk.split((s.heads, s.kv_heads), dim=-2)
+        return q, k, v
+
+    def finish(self, x_B_T_D: Tensor, attended_B_T_HE: Tensor) -> Tensor:
+        """Add attention's output and the MLP's to the residual stream."""
+        x = x_B_T_D + self.out(attended_B_T_HE)
+        gate, up = self.gate_up(F.rms_norm(x, (self.shape.width,), self.norm2, self.shape.eps)).chunk(
+            2, dim=-1
+        )
+        return x + self.down(F.silu(gate) * up)
+
+
+class Llama(nn.Module):
+    """The decoder. `forward` for training, `step` with a cache for sampling."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Embedding(shape.vocab, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(shape.width))
+        self.head = None if shape.tied else nn.Linear(shape.width, shape.vocab, bias=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights and activations."""
+        return self.embed.weight.dtype
+
+    def forward(self, ids_B_T: Tensor) -> Tensor:
+        """Return the last hidden states `(B, T, D)` of right-padded rows under a causal mask.
+
+        Padding stands behind every real token, so the causal mask alone keeps it out.
+        """
+        s = self.shape
+        positions = torch.arange(ids_B_T.shape[1])[None]
+        rope = self._rope(positions)
+        x = self.embed(ids_B_T)
+        for layer in self._layers():
+            q, k, v = (t.transpose(1, 2) for t in layer.project(x, rope))
+            attended = F.scaled_dot_product_attention(
+                q, k, v, is_causal=True, enable_gqa=s.heads != s.kv_heads
+            )
+            x = layer.finish(x, attended.transpose(1, 2).flatten(2))
+        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+
+    def step(self, ids_B_T: Tensor, starts_B: Tensor, cache: Cache, rows_B: Tensor) -> Tensor:
+        """Feed T new tokens per row, from position `starts_B`, and return hidden states `(B, T, D)`.
+
+        A row shorter than T is padded on the right: what padding writes lies behind the row's end,
+        is masked there, and is overwritten by the next real token. rows_B: the cache's rows.
+        """
+        s = self.shape
+        group = s.heads // s.kv_heads
+        positions_B_T = starts_B[:, None] + torch.arange(ids_B_T.shape[1])[None]
+        end = int(positions_B_T.max()) + 1
+        rope = self._rope(positions_B_T)
+        # Query heads that share a key head are laid side by side as queries: no copy of the keys.
+        hidden_B_1_T_N = (torch.arange(end)[None, None] > positions_B_T[:, :, None])[:, None]
+        hidden_B_1_T_N = hidden_B_1_T_N.repeat_interleave(group, dim=2)
+        whole = rows_B.shape[0] == cache.rows
+        index = rows_B[:, None]
+        x = self.embed(ids_B_T)
+        for i, layer in enumerate(self._layers()):
+            q, k, v = layer.project(x, rope)
+            keys, values = cache.keys[i], cache.values[i]
+            keys[index, :, :, positions_B_T] = k
+            values[index, :, positions_B_T] = v
+            if not whole:
+                keys, values = keys[rows_B, :, :, :end], values[rows_B, :, :end]
+            q = q.unflatten(2, (s.kv_heads, group)).permute(0, 2, 1, 3, 4).flatten(2, 3)
+            scores = (q @ keys[..., :end]).float() * s.head_width**-0.5
+            weights = scores.masked_fill_(hidden_B_1_T_N, float("-inf")).softmax(-1).to(x.dtype)
+            attended = weights @ values[:, :, :end]
+            attended = attended.unflatten(2, (-1, group)).permute(0, 2, 1, 3, 4).flatten(2)
+            x = layer.finish(x, attended)
+        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+
+    def logits(self, hidden_N_D: Tensor) -> Tensor:
+        """Return float32 logits `(N, V)` for the given hidden states only."""
+        weight = self.embed.weight if self.head is None else self.head.weight
+        return F.linear(hidden_N_D, weight).float()
+
+    def _layers(self) -> list[Layer]:
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
+    def _rope(self, positions_B_T: Tensor) -> tuple[Tensor, Tensor]:
+        half = self.shape.head_width // 2
+        inverse = self.shape.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
+        angles = positions_B_T[..., None].float() * inverse
+        angles = torch.cat((angles, angles), dim=-1)[:, :, None]
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+
+
+def load_llama(folder: Path, dtype: torch.dtype) -> Llama:
+    """Load a Hugging Face folder (config.json, *.safetensors) in the given dtype."""
+    shape = Shape.from_config(json.loads((folder / "config.json").read_text()), str(folder))
+    raw: dict[str, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        raw.update(load_file(file))
+    model = Llama.__new__(Llama)
+    with torch.device("meta"):
+        model.__init__(shape)
+    state = {name: tensor.to(dtype) for name, tensor in _fused(raw, shape).items()}
+    model.load_state_dict(state, strict=True, assign=True)
+    return model
+
+
+def save_llama(model: Llama, folder: Path, template: Path) -> None:
+    """Write weights in the Hugging Face layout, beside config and tokenizer copied from `template`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in template.iterdir():
+        if file.suffix in (".json", ".jinja", ".txt", ".model"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = str(model.dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    state = {k: v.detach().clone() for k, v in _split(model).items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj")
+_MLP = ("gate_proj", "up_proj")
+
+
+def _fused(raw: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+    state = {"embed.weight": raw["model.embed_tokens.weight"], "norm": raw["model.norm.weight"]}
+    if not shape.tied:
+        state["head.weight"] = raw["lm_head.weight"]
+    for i in range(shape.layers):
+        old, new = f"model.layers.{i}.", f"layers.{i}."
+        state[new + "norm1"] = raw[old + "input_layernorm.weight"]
+        state[new + "norm2"] = raw[old + "post_attention_layernorm.weight"]
+        state[new + "qkv.weight"] = torch.cat([raw[f"{old}self_attn.{p}.weight"] for p in _ATTENTION])
+        if shape.qkv_bias:
+            state[new + "qkv.bias"] = torch.cat([raw[f"{old}self_attn.{p}.bias"] for p in _ATTENTION])
+        state[new + "out.weight"] = raw[old + "self_attn.o_proj.weight"]
+        state[new + "gate_up.weight"] = torch.cat([raw[f"{old}mlp.{p}.weight"] for p in _MLP])
+        state[new + "down.weight"] = raw[old + "mlp.down_proj.weight"]
+    return state
+
+
+def _split(model: Llama) -> dict[str, Tensor]:
+    s, state = model.shape, model.state_dict()
+    raw = {"model.embed_tokens.weight": state["embed.weight"], "model.norm.weight": state["norm"]}
+    if not s.tied:
+        raw["lm_head.weight"] = state["head.weight"]
+    sizes = (s.heads * s.head_width, s.kv_heads * s.head_width, s.kv_heads * s.head_width)
+    for i in range(s.layers):
+        old, new = f"model.layers.{i}.", f"layers.{i}."
+        raw[old + "input_layernorm.weight"] = state[new + "norm1"]
+        raw[old + "post_attention_layernorm.weight"] = state[new + "norm2"]
+        for kind in ("weight", "bias") if s.qkv_bias else ("weight",):
+            parts = state[f"{new}qkv.{kind}"].split(sizes)
+            raw |= {f"{old}self_attn.{p}.{kind}": part for p, part in zip(_ATTENTION, parts, strict=True)}
+        raw[old + "self_attn.o_proj.weight"] = state[new + "out.weight"]
+        halves = state[new + "gate_up.weight"].chunk(2)
+        raw |= {f"{old}mlp.{p}.weight": half for p, half in zip(_MLP, halves, strict=True)}
+        raw[old + "mlp.down_proj.weight"] = state[new + "down.weight"]
+    return raw
