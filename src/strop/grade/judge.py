@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import IO, Literal
 
@@ -143,7 +144,7 @@ class Judges:
         try:
             with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="strop-judge") as pool:
                 try:
-                    answers = list(pool.map(lambda q: self._ask(q, rows), questions.values()))
+                    answers = list(pool.map(partial(self._ask, rows=rows), questions.values()))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
