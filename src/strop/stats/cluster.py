@@ -65,10 +65,12 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     def _reach(self, alpha: float, room: float) -> float:
         if self.clusters < 2:
             return room
-        least = none_seen_bound(self.n, alpha) * room if isfinite(room) else 0.0
         if self.sd == 0.0:
-            return least if isfinite(room) else room
-        return max(float(stdtrit(self.df, 1.0 - alpha)) * self.se, least)
+            return none_seen_bound(self.n, alpha) * room
+        reach = float(stdtrit(self.df, 1.0 - alpha)) * self.se
+        if not isfinite(room):
+            return reach
+        return max(reach + room / (self.n + 1), none_seen_bound(self.n, alpha) * room)
 
 
 def cluster_mean(
@@ -80,11 +82,12 @@ def cluster_mean(
 ) -> Estimate:
     """Estimate the mean of values whose errors may correlate inside a cluster.
 
-    bounds: range of the outcome, (-1, 1) for differences of scores, infinite where it has none. An
-    interval is never narrower than what a deviation that n tasks did not show would leave (exact
-    form of the rule of three): values that are all equal get that one, one cluster gets the whole
-    range, and `note` says so. Raises ValueError for no values, lengths that differ, or values that
-    are not finite.
+    bounds: range of the outcome, (-1, 1) for differences of scores, infinite where it has none. Where
+    it is finite, each bound moves as though one further task had gone to that end of the range (rare
+    losses all on one side make the plain t too short), and is never nearer to the mean than what a
+    deviation that n tasks did not show would leave (exact form of the rule of three). Values that are
+    all equal get that bound, one cluster gets the whole range, and `note` says so. Raises ValueError
+    for no values, lengths that differ, or values that are not finite.
     """
     values_N = np.asarray(values, dtype=np.float64)
     if values_N.size == 0 or values_N.size != len(clusters) or not np.isfinite(values_N).all():

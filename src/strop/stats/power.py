@@ -23,18 +23,22 @@ def needed_n(difference: Estimate, margin: float, *, alpha: float = 0.025, power
     if gap < _SMALLEST_GAP or difference.clusters < 2:
         return None
     room = difference.mean - difference.bounds[0]
+    room = room if math.isfinite(room) else 0.0
     least = math.ceil(math.log(alpha) / math.log1p(-gap / room)) if gap < room else 1
     if difference.sd == 0.0:
         return least
-    spread = difference.se**2 * difference.n
-    n = float(difference.n)
-    for _ in range(50):
-        df = max(difference.df * n / difference.n, 1.0)
-        reach = float(stdtrit(df, 1.0 - alpha)) + float(stdtrit(df, power))
-        following = spread * (reach / gap) ** 2
-        if following > _MOST:
+    low, high = 0, 1
+    while not _enough(difference, high, gap, room, alpha, power):
+        low, high = high, 2 * high
+        if low > _MOST:
             return None
-        if abs(following - n) < 0.5:
-            break
-        n = following
-    return max(math.ceil(n), least)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _enough(difference, middle, gap, room, alpha, power) else (middle, high)
+    return max(high, least)
+
+
+def _enough(difference: Estimate, n: int, gap: float, room: float, alpha: float, power: float) -> bool:
+    df = max(difference.df * n / difference.n, 1.0)
+    reach = float(stdtrit(df, 1.0 - alpha)) + float(stdtrit(df, power))
+    return reach * difference.se * math.sqrt(difference.n / n) + room / (n + 1) <= gap
