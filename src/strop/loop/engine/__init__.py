@@ -1,0 +1,1 @@
+"""What runs the loop's steps: a protocol, and DBOS embedded on SQLite behind it."""
