@@ -25,13 +25,26 @@ _CARRIERS = {
     "royal mail",
     "usps",
 }
-_THINGS = set(
-    "carrier product item tool function service depot hub warehouse city country status event file model "
-    "agent article location package".split()
+_THINGS = frozenset(
+    {
+        "carrier",
+        "product",
+        "item",
+        "tool",
+        "function",
+        "service",
+        "depot",
+        "hub",
+        "warehouse",
+        "city",
+        "country",
+    }
+    | {"status", "event", "file", "model", "agent", "article", "location", "package"}
 )
-_NO_NAMES = set(
-    "herr herrn frau familie mr mrs ms miss dr prof von van der den und and the für gmbh mbh ltd inc llc corp "
-    "company firma group logistik logistics".split()
+_NO_NAMES = frozenset(
+    {"herr", "herrn", "frau", "familie", "mr", "mrs", "ms", "miss", "dr", "prof", "von", "van", "der", "den"}
+    | {"und", "and", "the", "für", "gmbh", "mbh", "ltd", "inc", "llc", "corp", "company", "firma", "group"}
+    | {"logistik", "logistics"}
 )
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 _SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})

@@ -73,9 +73,7 @@ def held_out(items: Iterable[Item], share: float) -> set[str]:
     return set(ranked[: round(share * len(small))])
 
 
-def cap_loudest(
-    customers: Mapping[str, str | None], share: float
-) -> tuple[str | None, set[str]]:
+def cap_loudest(customers: Mapping[str, str | None], share: float) -> tuple[str | None, set[str]]:
     """Return the customer with the most rows, and the hashes to drop so that its share is at most `share`.
 
     customers: customer by trace hash. Which rows stay is decided by their hash. Where there are too few
@@ -122,7 +120,9 @@ def _cut(groups: Iterable[list[Item]], settings: Curate) -> list[tuple[Split, li
     before = 0
     for group in ordered:
         middle = (before + len(group) / 2) / total
-        split: Split = "train" if middle <= validation_from else "validation" if middle <= test_from else "test"
+        split: Split = (
+            "train" if middle <= validation_from else "validation" if middle <= test_from else "test"
+        )
         out.append((split, group))
         before += len(group)
     return out
