@@ -182,6 +182,19 @@ class Compare(Section):
     batch: int = 64
 
 
+class Baselines(Section):
+    """Simple policies that always stand beside the arms, for a task whose answer is one class.
+
+    label: key of ground_truth with the right class. answer_field: field of the final answer with the
+    given one. file: JSON {"tool", "field", "after", "keywords"}: where the newest event stands in a
+    tool's result ("events.-1"), the text it starts after (": "), and {class: [words]}.
+    """
+
+    file: str | None = None
+    label: str | None = None
+    answer_field: str | None = None
+
+
 class Promote(Section):
     """The gate."""
 
@@ -230,6 +243,7 @@ class Config(Section):
     teacher: Teacher = Teacher()
     machine: Machine = Machine()
     compare: Compare = Compare()
+    baselines: Baselines = Baselines()
     promote: Promote = Promote()
     serve: Serve = Serve()
 
