@@ -40,13 +40,13 @@ class Database:
         written = 0
         for start in range(0, len(rows), 500):
             values = [{"project": self.project, **row} for row in rows[start : start + 500]]
-            statement = dialect.insert(table).values(values)
+            statement = dialect.insert(table)
             if update:
                 others = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in key}
                 statement = statement.on_conflict_do_update(index_elements=key, set_=others)
             else:
                 statement = statement.on_conflict_do_nothing(index_elements=key)
-            written += connection.execute(statement).rowcount
+            written += connection.execute(statement, values).rowcount
         return written
 
     def close(self) -> None:
