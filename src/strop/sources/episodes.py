@@ -54,6 +54,10 @@ def _chains(lane: Sequence[ModelCall]) -> list[tuple[tuple[Message, ...], tuple[
         transcript = call.given + call.said
         if not transcript:
             continue
+        if not call.given and chains:  # the platform recorded only what is new
+            so_far, tools = chains[-1]
+            chains[-1] = (so_far + call.said, call.tools or tools)
+            continue
         for i in range(len(chains) - 1, -1, -1):
             so_far, tools = chains[i]
             if len(call.given) >= len(so_far) and same_messages(so_far, call.given[: len(so_far)]):

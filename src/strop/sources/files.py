@@ -39,12 +39,10 @@ def paths(source: Source, root: Path) -> list[Path]:
     """Return the files of a source, sorted. Raises InputError where there are none."""
     pattern = source.path or ""
     path = root / pattern
-    found = (
-        [path] if path.is_file() else sorted(p for p in root.glob(pattern) if p.is_file()) if pattern else []
-    )
-    if Path(pattern).is_absolute() and not found:
-        anchor = Path(pattern).anchor
-        found = sorted(p for p in Path(anchor).glob(str(Path(pattern).relative_to(anchor))) if p.is_file())
+    found = [path] if path.is_file() else []
+    if pattern and not found:
+        base = Path(path.anchor)
+        found = sorted(p for p in base.glob(str(path.relative_to(base))) if p.is_file())
     if not found:
         raise InputError(
             f"source {source.name}: there is no file {pattern!r}",

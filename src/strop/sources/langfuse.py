@@ -38,8 +38,14 @@ def read_export(export: Any, *, source: str, customer_key: str, where: str) -> T
         return skipped[0] if skipped else Skipped("pull", where, "the export has no observations")
     made = traces[0]
     identities = {"user.id": str(trace["userId"])} if trace.get("userId") else {}
+    flattened = any(
+        isinstance(o.get("input"), str) and len(_transcript(o["input"])) > 2
+        for o in observations
+        if o.get("type") == "GENERATION"
+    )
     return msgspec.structs.replace(
         made,
+        problems=(*made.problems, *(["a conversation was recorded as one text"] if flattened else [])),
         session_id=made.session_id or trace.get("sessionId"),
         tags=tuple(str(t) for t in trace.get("tags") or ()),
         scores=_scores(trace.get("scores") or []),
@@ -93,9 +99,24 @@ def _generation(o: JsonObject) -> JsonObject:
         "gen_ai.usage.input_tokens": usage.get("input"),
         "gen_ai.usage.output_tokens": usage.get("output"),
     }
-    if tools:
-        attributes["gen_ai.tool.definitions"] = tools
+    attributes["gen_ai.tool.definitions"] = tools or _offered(o) or None
     return attributes
+
+
+def _offered(o: JsonObject) -> Any:
+    """Find the tools where the framework keeps them: the answer's body or the span's attributes."""
+    answer = decoded(o.get("output"))
+    if isinstance(answer, dict) and answer.get("tools"):
+        return cast(JsonObject, answer)["tools"]
+    metadata = decoded(o.get("metadata"))
+    attributes = metadata.get("attributes") if isinstance(metadata, dict) else None
+    if not isinstance(attributes, dict):
+        return None
+    found = cast(JsonObject, attributes)
+    request = decoded(found.get("model_request_parameters"))  # Pydantic AI
+    if isinstance(request, dict):
+        return cast(JsonObject, request).get("function_tools")
+    return found.get("gen_ai.tool.definitions") or found.get("ai.prompt.tools")
 
 
 def _tool(o: JsonObject) -> JsonObject:

@@ -70,8 +70,8 @@ def read_tools(raw: Any) -> tuple[Tool, ...]:
         if not isinstance(tool, dict):
             raise ValueError("a tool definition is not an object")
         inner: JsonObject = tool.get("function") or tool
-        schema = inner.get("parameters") or inner.get("input_schema") or inner.get("inputSchema") or {}
-        parameters = schema if isinstance(schema, dict) else {}
+        names = ("parameters", "input_schema", "inputSchema", "parameters_json_schema")
+        parameters = next((inner[n] for n in names if isinstance(inner.get(n), dict)), {})
         tools.append(Tool.from_openai({**inner, "parameters": parameters}))
     return tuple(tools)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from strop.errors import InputError
 from strop.records import Skipped, Trace
@@ -147,7 +148,7 @@ class Receiver:
     def _overdue(self) -> list[str]:
         """Drop complete traces that have settled; return the ids of fragments that have."""
         limit = self._clock() - self._settle_s
-        settled = [t for t, held in self._held.items() if held.touched <= limit]
+        settled = list(takewhile(lambda t: self._held[t].touched <= limit, self._held))
         for trace_id in settled:
             if self._held[trace_id].complete:
                 self._forget(trace_id)
