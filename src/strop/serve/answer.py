@@ -53,7 +53,14 @@ class Answers:
         if self.fallback is not None:
             await self.fallback.close()
         if self.capture is not None:
-            await asyncio.to_thread(self.capture.close)
+            report = await asyncio.to_thread(self.capture.close)
+            if report.dropped or report.failed:
+                _log.warning(
+                    "capture: of %d served calls %d were dropped (queue full) and %d could not be stored",
+                    report.calls,
+                    report.dropped,
+                    report.failed,
+                )
 
 
 class _Answer:

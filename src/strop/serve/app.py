@@ -57,7 +57,8 @@ def build(
     """Return the server's app.
 
     models: by id; aliases: further names -> id. key: what callers must send, None only on loopback.
-    The app closes capture, receiver and fallback when it shuts down.
+    The app closes capture, receiver and fallback when it shuts down; `app.state.capture` stays
+    readable for its report.
     """
     server = _Server(config, models, aliases or {}, receiver, capture, fallback)
 
@@ -67,6 +68,7 @@ def build(
         await server.close()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.capture = capture
     app.add_api_route("/healthz", server.health, methods=["GET"])
     app.add_api_route("/v1/models", server.list_models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", server.one_model, methods=["GET"])
