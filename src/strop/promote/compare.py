@@ -128,14 +128,14 @@ def _arm(arm: Arm, groupings: Facets, expected: Sequence[str]) -> JsonObject:
     order = [ordered_tools(r)[: len(expected)] == tuple(expected) for r in arm.rollouts] if expected else []
     customers = [t.customer for t in arm.tasks]
     return {
-        **_summary(scored),
+        **summary(scored),
         "note": arm.note,
         "errors": sum(errors.values()),
         "error_reasons": dict(errors.most_common(3)),
         "floored": sum(g.floored for g in arm.grades),
         "forged": sum(g.forged for g in arm.grades),
-        "seen_customers": _summary([(t, g) for t, g in scored if t.split != "unseen"]),
-        "unseen_customers": _summary([(t, g) for t, g in scored if t.split == "unseen"]),
+        "seen_customers": summary([(t, g) for t, g in scored if t.split != "unseen"]),
+        "unseen_customers": summary([(t, g) for t, g in scored if t.split == "unseen"]),
         "customers": _groups(scored, lambda t: t.customer),
         "by": {facet: _groups(scored, _lookup(values)) for facet, values in groupings.items()},
         "histogram": _histogram([g.score for _, g in scored if g.score is not None]),
@@ -151,7 +151,9 @@ def _arm(arm: Arm, groupings: Facets, expected: Sequence[str]) -> JsonObject:
     }
 
 
-def _summary(scored: Sequence[tuple[Task, Grade]]) -> JsonObject:
+def summary(graded: Sequence[tuple[Task, Grade]]) -> JsonObject:
+    """Return mean, interval, n, customers and components over the tasks that have a score."""
+    scored = [(t, g) for t, g in graded if g.score is not None]
     if not scored:
         return {"mean": None, "ci95": None, "n": 0, "clusters": 0, "components": {}}
     estimate = cluster_mean([g.score or 0.0 for _, g in scored], [t.customer for t, _ in scored])
@@ -186,15 +188,15 @@ def _groups(scored: Sequence[tuple[Task, Grade]], value_of: Callable[[Task], str
             groups.setdefault(value, []).append((task, grade))
     rows: list[JsonObject] = []
     for name, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
-        summary = _summary(members)
+        group = summary(members)
         rows.append(
             {
                 "name": name,
-                "n": summary["n"],
-                "mean": summary["mean"],
-                "ci95": summary["ci95"],
-                "clusters": summary["clusters"],
-                "components": {part: c["mean"] for part, c in summary["components"].items()},
+                "n": group["n"],
+                "mean": group["mean"],
+                "ci95": group["ci95"],
+                "clusters": group["clusters"],
+                "components": {part: c["mean"] for part, c in group["components"].items()},
             }
         )
     return rows
