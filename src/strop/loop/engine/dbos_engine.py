@@ -162,8 +162,8 @@ class DbosEngine:
         try:
             return await self.loop.body(_Run(self, str(job["run_id"])), job["options"])
         except StropError as error:
-            name = type(error).__name__
-            raise PortableWorkflowError(error.what, name, error.exit_code, failure.to_json(error)) from None
+            data = failure.to_json(error)
+            raise PortableWorkflowError(error.what, data["class"], error.exit_code, data) from None
 
     def call(self, context: _Context, name: str, arg: Json) -> Json:
         """Call a step; what comes back is its record, and no exception leaves."""

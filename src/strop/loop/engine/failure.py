@@ -14,8 +14,9 @@ _CLASSES: dict[str, type[StropError]] = {
 
 
 def to_json(error: StropError) -> Json:
-    """Return the error's class and words."""
-    return {"class": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+    """Return the error's words and its class, for a subclass the nearest of strop.errors."""
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _CLASSES)
+    return {"class": name, "what": error.what, "where": error.where, "fix": error.fix}
 
 
 def from_json(value: Json) -> StropError:

@@ -1,0 +1,138 @@
+"""The loop's steps as the engine and the single commands call them: JSON in, JSON out, files in the folder.
+
+train.json, report.json and report.html stay in the run's folder, so that `strop compare` and
+`strop promote` find what `strop train` or a run left behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.config import Config
+from strop.errors import InputError
+from strop.loop.engine.protocol import Json, Step, StepContext, Watcher
+from strop.loop.jobs import write_atomically
+from strop.records import Candidate, digest
+
+if TYPE_CHECKING:
+    from strop.records import Verdict
+    from strop.store import Database
+
+TRAINED, REPORT, PAGE = "train.json", "report.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A StepContext without an engine: a run's folder and someone who watches."""
+
+    run_id: str
+    folder: Path
+    step: str
+    watch: Watcher = field(default=lambda step, news: None)
+
+    def progress(self, news: Json) -> None:
+        """Tell the watcher."""
+        self.watch(self.step, news)
+
+
+def steps(config: Config, db: Database) -> Mapping[str, Step]:
+    """Return the loop's steps by name, bound to a configuration and a store."""
+
+    def pull(_arg: Json, context: StepContext) -> Json:
+        from strop.loop.pull import pull
+
+        return pull(
+            config, db, on_progress=lambda done, size, text: context.progress(_part(done, size, text))
+        )
+
+    def curate(arg: Json, _context: StepContext) -> Json:
+        from strop.loop.curate import curate
+
+        return curate(config, db, allow_small=arg.get("allow_small"))
+
+    def grade(arg: Json, context: StepContext) -> Json:
+        from strop.loop.grade import grade
+
+        return grade(
+            config,
+            db,
+            allow_binary=arg.get("allow_binary"),
+            unsafe=bool(arg.get("unsafe")),
+            on_progress=lambda done, total: context.progress(_part(done, total, "graded")),
+        )
+
+    def train(_arg: Json, context: StepContext) -> Json:
+        from strop.loop.train import train
+
+        trained = train(config, db, context.run_id, on_progress=context.progress)
+        write_atomically(context.folder / TRAINED, trained)
+        return trained
+
+    def compare(arg: Json, context: StepContext) -> Json:
+        from strop.loop.compare import compare
+        from strop.promote.report import html
+
+        report = compare(config, db, context.run_id, arg["trained"], on_progress=context.progress)
+        write_atomically(context.folder / REPORT, report)
+        (context.folder / PAGE).write_text(html(report), encoding="utf-8")
+        means = {name: {k: arm[k] for k in ("mean", "ci95", "n")} for name, arm in report["arms"].items()}
+        return {"report": str(context.folder / REPORT), "page": str(context.folder / PAGE), "means": means}
+
+    def judge(arg: Json, _context: StepContext) -> Json:
+        from strop.promote.gate import decide
+
+        candidate_id = str(arg["candidate"]["candidate_id"])
+        return verdict_json(decide(read_json(Path(arg["report"])), config.promote, candidate_id=candidate_id))
+
+    def promote(arg: Json, context: StepContext) -> Json:
+        from strop.loop.promote import promote
+
+        trained = arg["candidate"]
+        candidate = Candidate(
+            candidate_id=trained["candidate_id"],
+            path=trained["path"],
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            lineage=trained.get("lineage", {}),
+        )
+        report = read_json(Path(arg["report"]))
+        return verdict_json(promote(config, db, report, context.run_id, candidate))
+
+    named = (pull, curate, grade, train, compare, judge, promote)
+    return {step.__name__: step for step in named}
+
+
+def inputs_digest(config: Config) -> str:
+    """Identify what a run depends on and a user may edit: the configuration and the grader's text."""
+    grader = config.path(config.grade.file)
+    text = grader.read_text(encoding="utf-8", errors="replace") if grader.is_file() else ""
+    return digest([config.model_dump(mode="json", exclude={"root", "serve"}), text])
+
+
+def latest_with(config: Config, name: str) -> Path:
+    """Return the newest run folder that holds the file `name`. Raises InputError where none does."""
+    found = sorted((config.state / "runs").glob(f"*/{name}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        before = {TRAINED: "strop train", REPORT: "strop compare"}[name]
+        raise InputError(f"there is no {name} yet", where=str(config.state / "runs"), fix=before)
+    return found[-1].parent
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON document that a step wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def verdict_json(verdict: Verdict) -> Json:
+    """Return a verdict as JSON."""
+    import msgspec
+
+    return msgspec.to_builtins(verdict)
+
+
+def _part(done: int, total: int, text: str) -> dict[str, Any]:
+    return {"done": done, "total": total, "text": text}
