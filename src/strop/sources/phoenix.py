@@ -119,7 +119,10 @@ def _wait(answer: httpx2.Response, attempt: int) -> float:
 def _span(row: JsonObject) -> Span:
     failed = row.get("status_code") == "ERROR"
     context = row["context"]
-    attributes = cast(JsonObject, row.get("attributes") or {})
+    attributes: JsonObject = {
+        "openinference.span.kind": row.get("span_kind"),
+        **(row.get("attributes") or {}),
+    }
     return Span(
         trace_id=context["trace_id"],
         span_id=context["span_id"],
