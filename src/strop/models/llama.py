@@ -90,10 +90,17 @@ class Cache:
         """Capacity of a row in tokens."""
         return self.keys.shape[-1]
 
-    def copy_row(self, source: int, targets: slice, tokens: int) -> None:
-        """Copy the first tokens of one row to others: a prompt is prefilled once for its group."""
-        self.keys[:, targets, :, :, :tokens] = self.keys[:, source : source + 1, :, :, :tokens]
-        self.values[:, targets, :, :tokens] = self.values[:, source : source + 1, :, :tokens]
+    def copy_rows(self, source: slice, target: slice, tokens: int) -> None:
+        """Copy the first tokens of some rows over others."""
+        self.keys[:, target, :, :, :tokens] = self.keys[:, source, :, :, :tokens]
+        self.values[:, target, :, :tokens] = self.values[:, source, :, :tokens]
+
+    def swap_rows(self, a: int, b: int, tokens: int) -> None:
+        """Exchange the first tokens of two rows."""
+        for rows in (self.keys[:, :, :, :, :tokens], self.values[:, :, :, :tokens]):
+            held = rows[:, a].clone()
+            rows[:, a] = rows[:, b]
+            rows[:, b] = held
 
 
 class Layer(nn.Module):
@@ -164,34 +171,34 @@ class Llama(nn.Module):
             x = layer.finish(x, attended.transpose(1, 2).flatten(2))
         return F.rms_norm(x, (s.width,), self.norm, s.eps)
 
-    def step(self, ids_B_T: Tensor, starts_B: Tensor, cache: Cache, rows_B: Tensor) -> Tensor:
+    def step(self, ids_B_T: Tensor, starts_B: Tensor, cache: Cache) -> Tensor:
         """Feed T new tokens per row, from position `starts_B`, and return hidden states `(B, T, D)`.
 
         A row shorter than T is padded on the right: what padding writes lies behind the row's end,
-        is masked there, and is overwritten by the next real token. rows_B: the cache's rows.
+        is masked there, and is overwritten by the next real token. The cache's last place is nobody's:
+        padding that would pass the end lands there. The rows are the cache's first B.
         """
         s = self.shape
         group = s.heads // s.kv_heads
         positions_B_T = starts_B[:, None] + torch.arange(ids_B_T.shape[1])[None]
+        positions_B_T = positions_B_T.clamp(max=cache.tokens - 1)
         end = int(positions_B_T.max()) + 1
         rope = self._rope(positions_B_T)
         # Query heads that share a key head are laid side by side as queries: no copy of the keys.
         hidden_B_1_T_N = (torch.arange(end)[None, None] > positions_B_T[:, :, None])[:, None]
         hidden_B_1_T_N = hidden_B_1_T_N.repeat_interleave(group, dim=2)
-        whole = rows_B.shape[0] == cache.rows
-        index = rows_B[:, None]
+        rows = ids_B_T.shape[0]
+        index = torch.arange(rows)[:, None]
         x = self.embed(ids_B_T)
         for i, layer in enumerate(self._layers()):
             q, k, v = layer.project(x, rope)
             keys, values = cache.keys[i], cache.values[i]
             keys[index, :, :, positions_B_T] = k
             values[index, :, positions_B_T] = v
-            if not whole:
-                keys, values = keys[rows_B, :, :, :end], values[rows_B, :, :end]
             q = q.unflatten(2, (s.kv_heads, group)).permute(0, 2, 1, 3, 4).flatten(2, 3)
-            scores = (q @ keys[..., :end]).float() * s.head_width**-0.5
+            scores = (q @ keys[:rows, :, :, :end]).float() * s.head_width**-0.5
             weights = scores.masked_fill_(hidden_B_1_T_N, float("-inf")).softmax(-1).to(x.dtype)
-            attended = weights @ values[:, :, :end]
+            attended = weights @ values[:rows, :, :end]
             attended = attended.unflatten(2, (-1, group)).permute(0, 2, 1, 3, 4).flatten(2)
             x = layer.finish(x, attended)
         return F.rms_norm(x, (s.width,), self.norm, s.eps)

@@ -110,9 +110,7 @@ class LocalModel:
         while len(ids) < max_new:
             draft = self._draft(prompt, ids, max_new - len(ids) - 1) if uniforms is None else []
             tokens = waiting + draft
-            hidden = self.model.step(
-                torch.tensor([tokens]), torch.tensor([fed]), self._cache, torch.zeros(1, dtype=torch.long)
-            )
+            hidden = self.model.step(torch.tensor([tokens]), torch.tensor([fed]), self._cache)
             logits = self.model.logits(hidden[0, len(waiting) - 1 :])
             if uniforms is None:
                 own: list[int] = logits.argmax(-1).tolist()

@@ -27,7 +27,8 @@ CHAT_TEMPLATE = """\
 {{- '\\n' + t.function.name + '(' -}}
 {%- for k, v in (t.function.parameters.properties or {}).items() -%}
 {%- set plain = v.type is string and not v.enum and v.type not in ['object', 'array'] -%}
-{{- k }}{{ '' if k in (t.function.parameters.required or []) else '?' }}: {{ v.type if plain else v | tojson }}
+{{- k }}{{ '' if k in (t.function.parameters.required or []) else '?' }}: {{ '' -}}
+{{- v.type if plain else v | tojson }}
 {{- '' if loop.last else ', ' -}}
 {%- endfor -%}
 {{- ')' }}{{ ': ' + t.function.description if t.function.description else '' -}}

@@ -31,18 +31,22 @@ class Sampled:
 
 
 class Sampler:
-    """Rows of conversations that grow by turns; what is in the cache is never computed again."""
+    """Rows of conversations that grow by turns; what is in the cache is never computed again.
+
+    A row keeps its number while its place in the cache moves: those that are still sampled lie in
+    front, so that a step costs what its active rows cost, without gathering the cache.
+    """
 
     def __init__(self, model: Llama, rows: int, tokens: int) -> None:
         self.model = model
         self.cache = Cache(model.shape, rows, tokens, model.dtype)
-        self.lengths_R = np.zeros(rows, dtype=np.int64)
-        self._pending: list[list[int]] = [[] for _ in range(rows)]
+        self._lengths: list[int] = []
+        self._pending: list[int] = []
+        self._place: list[int] = []
 
-    @property
-    def room(self) -> int:
-        """Tokens that every row can still take."""
-        return int(self.cache.tokens - self.lengths_R.max())
+    def room(self, row: int) -> int:
+        """Return how many more tokens a row can take."""
+        return self.cache.tokens - 1 - self._lengths[row]
 
     @torch.inference_mode()
     def start(self, prompts: Sequence[Sequence[int]], copies: int = 1) -> None:
@@ -50,83 +54,91 @@ class Sampler:
 
         The prompt's last token stays pending: `decode` feeds it and samples what follows.
         """
-        rows = np.arange(len(prompts)) * copies
-        self.lengths_R[:] = 0
-        self._feed([list(p[:-1]) for p in prompts], rows)
-        for i, prompt in enumerate(prompts):
-            first, n = int(rows[i]), len(prompt) - 1
-            if copies > 1:
-                self.cache.copy_row(first, slice(first + 1, first + copies), n)
-            self.lengths_R[first : first + copies] = n
-            for row in range(first, first + copies):
-                self._pending[row] = [prompt[-1]]
+        n = len(prompts)
+        self._place = [i * n + p for p in range(n) for i in range(copies)]
+        self._lengths = [0] * (n * copies)
+        self._pending = [prompt[-1] for prompt in prompts for _ in range(copies)]
+        firsts = [p * copies for p in range(n)]
+        self._feed(firsts, [list(prompt[:-1]) for prompt in prompts])
+        longest = max(len(prompt) for prompt in prompts)
+        for i in range(1, copies):
+            self.cache.copy_rows(slice(0, n), slice(i * n, (i + 1) * n), longest)
+        for row in range(n * copies):
+            self._lengths[row] = len(prompts[row // copies]) - 1
 
     @torch.inference_mode()
     def extend(self, row_tokens: dict[int, list[int]]) -> None:
         """Append tokens (tool results, next header) to some rows; the last one stays pending."""
-        rows = np.array(sorted(row_tokens), dtype=np.int64)
-        fed: list[list[int]] = []
+        rows = sorted(row_tokens)
+        fed = [[self._pending[row], *row_tokens[row][:-1]] for row in rows]
         for row in rows:
-            tokens = self._pending[row] + row_tokens[int(row)]
-            fed.append(tokens[:-1])
-            self._pending[row] = tokens[-1:]
-        self._feed(fed, rows)
-        self.lengths_R[rows] += [len(t) for t in fed]
+            self._pending[row] = row_tokens[row][-1]
+        self._feed(rows, fed)
 
     @torch.inference_mode()
     def decode(
         self, rows: Sequence[int], max_new: int, stop: int, temperature: float, uniforms_R_T: Floats | None
     ) -> dict[int, Sampled]:
-        """Sample up to `max_new` tokens for the given rows until `stop`.
+        """Sample up to `max_new` tokens for the given rows until `stop` or the end of the cache.
 
         uniforms_R_T: one uniform number a row and token, so that a row's draw depends on its own
         generator alone; None with temperature 0 (greedy).
         """
         out = {row: Sampled() for row in rows}
-        active = list(rows)
         order = {row: i for i, row in enumerate(rows)}
-        for t in range(min(max_new, self.room)):
+        active = [row for row in rows if self.room(row) > 0]
+        for t in range(max_new):
             if not active:
                 break
-            index = np.array(active, dtype=np.int64)
-            tokens = torch.tensor([self._pending[row] for row in active])
-            starts = torch.from_numpy(self.lengths_R[index])
-            hidden = self.model.step(tokens, starts, self.cache, torch.from_numpy(index))
-            self.lengths_R[index] += 1
-            logits = self.model.logits(hidden[:, -1])
+            active = self._to_front(active)
+            tokens = torch.tensor([[self._pending[row]] for row in active])
+            starts = torch.tensor([self._lengths[row] for row in active])
+            logits = self.model.logits(self.model.step(tokens, starts, self.cache)[:, -1])
             if temperature == 0 or uniforms_R_T is None:
                 chosen, logprobs, entropies = greedy(logits)
             else:
                 uniforms = torch.tensor([uniforms_R_T[order[row], t] for row in active], dtype=torch.float64)
                 chosen, logprobs, entropies = draw(logits / temperature, uniforms)
-            for i, row in enumerate(active):
-                token = int(chosen[i])
-                self._pending[row] = [token]
-                sampled = out[row]
-                sampled.ids.append(token)
-                sampled.logprobs.append(float(logprobs[i]))
-                sampled.entropies.append(float(entropies[i]))
-                sampled.stopped = token == stop
-            active = [row for row in active if not out[row].stopped]
+            drawn = zip(active, chosen.tolist(), logprobs.tolist(), entropies.tolist(), strict=True)
+            for row, token, logprob, entropy in drawn:
+                self._lengths[row] += 1
+                self._pending[row] = token
+                out[row].ids.append(token)
+                out[row].logprobs.append(logprob)
+                out[row].entropies.append(entropy)
+                out[row].stopped = token == stop
+            active = [row for row in active if not out[row].stopped and self.room(row) > 0]
         return out
 
-    def _feed(self, tokens: list[list[int]], rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> None:
-        longest = max((len(t) for t in tokens), default=0)
+    def _to_front(self, rows: Sequence[int]) -> list[int]:
+        """Move rows to the first places of the cache; return them in the order of their places."""
+        n = len(rows)
+        occupant = {place: row for row, place in enumerate(self._place)}
+        wanted = set(rows)
+        free = [place for place in range(n) if occupant[place] not in wanted]
+        tokens = max(self._lengths)
+        for row in rows:
+            if self._place[row] >= n:
+                place, other_place = free.pop(), self._place[row]
+                other = occupant[place]
+                self.cache.swap_rows(place, other_place, tokens)
+                self._place[row], self._place[other] = place, other_place
+                occupant[place], occupant[other_place] = row, other
+        return sorted(rows, key=lambda row: self._place[row])
+
+    def _feed(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
+        given = dict(zip(rows, tokens, strict=True))
+        longest = max(map(len, tokens))
         if longest == 0:
             return
-        ids = torch.zeros((len(tokens), longest), dtype=torch.long)
-        for i, row_tokens in enumerate(tokens):
-            ids[i, : len(row_tokens)] = torch.tensor(row_tokens, dtype=torch.long)
-        starts = torch.from_numpy(self.lengths_R[rows])
-        # Rows near the cache's end: what padding would write past it has no place, so feed them alone.
-        fits = starts + longest <= self.cache.tokens
-        if bool(fits.all()):
-            self.model.step(ids, starts, self.cache, torch.from_numpy(rows))
-            return
-        for i, row in enumerate(rows):
-            one = ids[i : i + 1, : len(tokens[i])]
-            if one.shape[1]:
-                self.model.step(one, starts[i : i + 1], self.cache, torch.tensor([int(row)]))
+        ordered = self._to_front(rows)
+        ids = torch.zeros((len(rows), longest), dtype=torch.long)
+        for i, row in enumerate(ordered):
+            ids[i, : len(given[row])] = torch.tensor(given[row], dtype=torch.long)
+        starts = torch.tensor([self._lengths[row] for row in ordered])
+        self.model.step(ids, starts, self.cache)
+        for row in rows:
+            self._lengths[row] += len(given[row])
 
 
 def greedy(logits_R_V: Tensor) -> tuple[Tensor, Tensor, Tensor]:

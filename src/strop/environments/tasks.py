@@ -1,0 +1,42 @@
+"""From a curated trace to the task it poses and the reference it holds."""
+
+from __future__ import annotations
+
+from strop.records import Curated, Rollout, Task
+
+
+def task_of(curated: Curated) -> Task | None:
+    """Return the task of a trace's first episode, or None where the trace holds no prompt."""
+    if not curated.trace.episodes:
+        return None
+    episode = curated.trace.episodes[0]
+    prompt = episode.prompt()
+    if not any(m.role == "user" for m in prompt):
+        return None
+    return Task(
+        task_id=curated.trace_hash,
+        messages=prompt,
+        tools=episode.tools,
+        customer=curated.trace.customer or "unknown",
+        group=curated.group,
+        split=curated.split,
+        at=curated.trace.ended_at,
+        ground_truth=curated.ground_truth,
+    )
+
+
+def reference_of(curated: Curated, policy: str = "teacher") -> Rollout:
+    """Return the recorded episode as a rollout of whoever produced it."""
+    episode = curated.trace.episodes[0]
+    messages = episode.messages[len(episode.prompt()) :]
+    final = next((m.content for m in reversed(messages) if m.role == "assistant" and not m.tool_calls), None)
+    return Rollout(
+        task_id=curated.trace_hash,
+        policy=policy,
+        messages=messages,
+        final=final,
+        usage=curated.trace.usage,
+        latency_s=curated.trace.latency_s,
+        turns=sum(m.role == "assistant" for m in messages),
+        problem=curated.trace.error,
+    )
