@@ -261,6 +261,11 @@ class Config(Section):
         return self.root / ".strop"
 
     @property
+    def cache(self) -> Path:
+        """Where what can be made again is kept: STROP_CACHE, so that projects can share it."""
+        return Path(os.environ.get("STROP_CACHE") or self.state / "cache").resolve()
+
+    @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""
         return self.store.url or f"sqlite:///{self.state / 'strop.db'}"
