@@ -17,11 +17,11 @@ PLACEHOLDER = re.compile(r"<(PERSON|EMAIL|PHONE|IBAN|CARD|IP)_(\d+)>")
 # Carriers' numbers, and other strings of digits that are nobody's phone or card.
 _CARRIERS = re.compile(
     r"""
-    (?<!\d)(?:\(00\))?\d{18}(?!\d) | (?<!\d)\d{20}(?!\d)      # SSCC; DHL parcel
-  | (?<!\d)(?:\d{4}[ ]){4}\d{4}(?!\d)                          # DHL parcel, as printed
+    (?<![^\W_])(?:\(00\))?\d{18}(?![^\W_])                    # SSCC
+  | (?<![^\W_])(?:\d{20}|(?:\d{4}[ ]){4}\d{4})(?![^\W_])       # DHL parcel, also as printed
   | \bJ(?:JD|VGL)[0-9A-Z]{10,22}\b                             # DHL
   | \b1Z(?:[ ]?[0-9A-Z]){16}\b                                 # UPS
-  | (?<!\d)\d{14}[A-Z0-9]?(?!\w)                               # DPD
+  | (?<![^\W_])\d{14}[A-Z]?(?![^\W_])                       # DPD
   | \bH\d{19}\b                                                # Hermes
   | \b[A-Z]{2}\d{9}[A-Z]{2}\b                                  # postal S10
   | \b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b   # UUID

@@ -173,16 +173,19 @@ class _Pass:
         return "".join([*out, text[at:]]) if out else text
 
     def _free(self, text: str) -> str:
-        kept = protected_spans(text)
+        carriers = protected_spans(text)
+        kept: list[tuple[int, int]] = []
         for pattern in self._protect:
             kept += [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
         taken: list[tuple[int, int, str, str]] = []
         if self._known is not None:
             for m in self._known.finditer(text):
-                if not any(s <= m.start() and m.end() <= e for s, e in kept):
+                # A number that only looks like a carrier's, but is somebody's known phone, goes.
+                inside = kept + [span for span in carriers if span != m.span()]
+                if not any(s <= m.start() and m.end() <= e for s, e in inside):
                     taken.append((m.start(), m.end(), *self._owner(m.group())))
         for start, end, kind in recognise(text):
-            if any(start < e and s < end for s, e in kept):
+            if any(start < e and s < end for s, e in (*carriers, *kept)):
                 continue
             if any(start < t[1] and t[0] < end for t in taken):
                 whole = [t for t in taken if start <= t[0] and t[1] <= end]
