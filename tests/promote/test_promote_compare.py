@@ -78,7 +78,8 @@ def test_misses_and_problems_are_counted() -> None:
     rollouts = [rollout(t, "candidate", misses=2 if i == 0 else 0) for i, t in enumerate(asked)]
     missed = Arm(name="candidate", tasks=asked, rollouts=rollouts, grades=right_in(1.0, 10))
     misses = compare([missed], CONFIG)["arms"]["candidate"]["misses"]
-    assert misses == {"rollouts": 1, "calls": 2, "rate": 0.1}
+    assert (misses["rollouts"], misses["calls"], misses["rate"]) == (1, 2, 0.1)
+    assert misses["ci95"] == pytest.approx([0.0025, 0.4450], abs=1e-3)
 
 
 def test_an_arm_out_of_step_is_refused() -> None:

@@ -38,6 +38,8 @@ def test_failures_are_paid_too() -> None:
         0.25 / document["candidate_machine"]["usd"]
     )
     assert "0.500 resolved" in document["candidate_machine"]["formula"]
+    low, high = document["resolved"]["ci95"]["candidate"]
+    assert low < 0.5 < high
     assert "$0.250000" in document["teacher_scenario"]["formula"]
 
 
@@ -62,3 +64,10 @@ def test_grades_with_errors_are_counted_apart() -> None:
     document = cost(*both, CONFIG, weights=WEIGHTS, train_seconds=10)
     assert document["resolved"]["candidate"] == 1.0
     assert document["resolved"]["ungraded"] == {"teacher": 0, "candidate": 10}
+
+
+def test_an_arm_without_grades_resolves_nothing() -> None:
+    both = arm("teacher", right_in(0.8, 20)), arm("candidate", [Grade(error="judge down")] * 20)
+    document = cost(*both, CONFIG, weights=WEIGHTS, train_seconds=10)
+    assert document["resolved"]["candidate"] == 0.0
+    assert document["resolved"]["ci95"]["candidate"] is None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from strop.records import Grade, JsonObject, Rollout, tool_calls_of
+from strop.stats.proportion import clopper_pearson
 
 
 def ordered_tools(rollout: Rollout) -> tuple[str, ...]:
@@ -34,9 +35,13 @@ def tool_order(rollouts: Sequence[Rollout], grades: Sequence[Grade]) -> tuple[st
 
 
 def miss_rate(rollouts: Sequence[Rollout]) -> JsonObject:
-    """Return how many rollouts called what no recorded result answers, and their share."""
+    """Return how many rollouts called what no recorded result answers, and their share.
+
+    ci95: exact binomial interval; a miss is the replay table's gap, not a customer's habit.
+    """
     missed = sum(r.misses > 0 for r in rollouts)
     return {
+        "ci95": list(clopper_pearson(missed, len(rollouts))),
         "rollouts": missed,
         "calls": sum(r.misses for r in rollouts),
         "rate": missed / len(rollouts) if rollouts else 0.0,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from strop.config import Config, Machine, Teacher
 from strop.promote.behaviour import latency, tokens
 from strop.promote.compare import Arm
 from strop.records import Grade, JsonObject
+from strop.stats.cluster import Estimate, cluster_mean
 
 RESOLVED_SCORE = 0.9
 _DAYS_A_MONTH = 30
@@ -43,13 +44,19 @@ def cost(
     tickets of a day take longer than a day.
     """
     seconds = seconds_per_ticket or latency(candidate.rollouts)["mean_s"] or 0.0
-    share_teacher, share_candidate = _share(teacher.grades, weights), _share(candidate.grades, weights)
+    teacher_right, candidate_right = _right(teacher, weights), _right(candidate, weights)
+    share_teacher = teacher_right.mean if teacher_right else 0.0
+    share_candidate = candidate_right.mean if candidate_right else 0.0
     scenario = _teacher_scenario(config.teacher, share_teacher)
     out: JsonObject = {
         "resolved": {
             "rule": _rule(weights),
             "teacher": share_teacher,
             "candidate": share_candidate,
+            "ci95": {
+                a.name: [right.low, right.high] if right else None
+                for a, right in ((teacher, teacher_right), (candidate, candidate_right))
+            },
             "ungraded": {a.name: sum(g.score is None for g in a.grades) for a in (teacher, candidate)},
         },
         "teacher_scenario": scenario,
@@ -63,9 +70,11 @@ def cost(
     return out
 
 
-def _share(grades: Sequence[Grade], weights: Mapping[str, float]) -> float:
-    graded = [g for g in grades if g.score is not None]
-    return sum(resolved(g, weights) for g in graded) / len(graded) if graded else 0.0
+def _right(arm: Arm, weights: Mapping[str, float]) -> Estimate | None:
+    graded = [(t, g) for t, g in zip(arm.tasks, arm.grades, strict=True) if g.score is not None]
+    if not graded:
+        return None
+    return cluster_mean([float(resolved(g, weights)) for _, g in graded], [t.customer for t, _ in graded])
 
 
 def _rule(weights: Mapping[str, float]) -> str:
