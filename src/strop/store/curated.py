@@ -20,7 +20,7 @@ def load_splits(db: Database) -> dict[str, str]:
     t = schema.splits
     with db.engine.connect() as connection:
         rows = connection.execute(select(t.c.group_id, t.c.split).where(t.c.project == db.project))
-        return dict(rows.tuples().all())
+        return {row[0]: row[1] for row in rows}
 
 
 def save_curated(db: Database, rows: Sequence[Mapping[str, Any]], splits: Mapping[str, str]) -> None:
@@ -80,8 +80,8 @@ def curated_counts(db: Database) -> dict[str, dict[str, int]]:
         splits = select(c.c.split, func.count()).where(mine, c.c.kept == true()).group_by(c.c.split)
         reasons = select(c.c.reason, func.count()).where(mine).group_by(c.c.reason)
         return {
-            "splits": dict(connection.execute(splits).tuples().all()),
-            "reasons": dict(connection.execute(reasons).tuples().all()),
+            "splits": {row[0]: row[1] for row in connection.execute(splits)},
+            "reasons": {row[0]: row[1] for row in connection.execute(reasons)},
         }
 
 

@@ -65,7 +65,7 @@ def source_counts(db: Database) -> dict[str, int]:
     with db.engine.connect() as connection:
         t = schema.traces
         query = select(t.c.source, func.count()).where(t.c.project == db.project).group_by(t.c.source)
-        return dict(connection.execute(query.order_by(t.c.source)).tuples().all())
+        return {row[0]: row[1] for row in connection.execute(query.order_by(t.c.source))}
 
 
 def iter_traces(db: Database) -> Iterator[tuple[str, Trace]]:
