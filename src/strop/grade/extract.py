@@ -58,7 +58,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Return the grader's two arguments in its form, "rollout" or "sample"."""
         if form == "rollout":
             return {**self.rollout, "llm_judge": verdicts}, ground_truth
-        calls = [call for m in self.rollout["messages"] for call in m.get("tool_calls", ())]
+        own = self.rollout["messages"][len(self.prompt) :]
+        calls = [call for m in own for call in m.get("tool_calls", ())]
         message: JsonObject = {"role": "assistant", "content": self.final}
         if calls:
             message["tool_calls"] = calls

@@ -158,6 +158,11 @@ class Sandbox:
         """Which layers hold in the workers: seccomp (0 or 1), landlock (the kernel's version or 0)."""
         return self._workers[0].layers
 
+    @property
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
     def run(self, items: Sequence[Item]) -> list[Grade]:
         """Grade (rollout, ground truth) pairs; the grades come in the order of the items."""
         grades: list[Grade | None] = [None] * len(items)
@@ -279,7 +284,10 @@ class Sandbox:
                 if ready is None:
                     stderr.seek(0)
                     said = stderr.read()[-400:].decode(errors="replace").strip()
-                    raise StropError(f"a grader worker did not start: {said or 'no message'}")
+                    raise ConfigError(
+                        f"the grader file does not load: its process ended ({said or 'no message'})",
+                        where=str(self._grader.path),
+                    )
                 self._accept(ready)
             except BaseException:
                 worker.stop()
