@@ -136,7 +136,14 @@ class Environment(Section):
 
 
 class Train(Section):
-    """Warm start on well-graded episodes, then GRPO against replayed tools."""
+    """Warm start on well-graded episodes, then GRPO against replayed tools.
+
+    sft_*: steps of `sft_batch` episodes with a grade of at least `sft_min_score`. grpo_*: steps of
+    `grpo_prompts` tasks x `grpo_group` rollouts; `grpo_hard_share` of the tasks are those whose recorded
+    episode was graded below `sft_min_score`, where the warm start has nothing to imitate.
+    max_new_tokens: a turn; max_tokens: a whole rollout. checkpoint_seconds: at most this much work is
+    done again after a crash, beside the step in progress; 0 writes a checkpoint at every step's end.
+    """
 
     base: str = "smollm2-135m"
     seed: int = 0
@@ -153,7 +160,8 @@ class Train(Section):
     temperature: float = 1.0
     max_new_tokens: int = 160
     max_tokens: int = 1024
-    checkpoint_every: int = 5
+    grpo_hard_share: float = Field(default=0.5, ge=0, le=1)
+    checkpoint_seconds: float = 60.0
 
 
 class Teacher(Section):
@@ -186,8 +194,8 @@ class Baselines(Section):
     """Simple policies that always stand beside the arms, for a task whose answer is one class.
 
     label: key of ground_truth with the right class. answer_field: field of the final answer with the
-    given one. file: JSON {"tool", "field", "after", "keywords"}: where the newest event stands in a
-    tool's result ("events.-1"), the text it starts after (": "), and {class: [words]}.
+    given one. file: JSON {"tool", "field", "keywords"}: where the newest event stands in a tool's
+    result ("events": the last item of that list), and {words: class}.
     """
 
     file: str | None = None

@@ -21,9 +21,8 @@ TEXTS = {
 }
 FILE = {
     "tool": "lookup_tracking",
-    "field": "events.-1",
-    "after": ": ",
-    "keywords": {"delivered": ["Neighbour"], "exception": ["lost"]},
+    "field": "events",
+    "keywords": {"left": "returned", "Left with Neighbour": "delivered", "lost": "exception"},
 }
 
 
@@ -98,6 +97,16 @@ def test_only_the_answer_changes() -> None:
     assert after.messages[:-1] == before.messages[:-1]
     assert json.loads(after.final or "") == {"final_status": "delivered", "message": "Good morning."}
     assert after.messages[-1].content == after.final
+
+
+def test_the_default_where_no_keyword_occurs(config: Config) -> None:
+    file = {**FILE, "default": "exception", "field": "events.-1"}
+    (config.root / "baselines.json").write_text(json.dumps(file), encoding="utf-8")
+    pairs = [(t, reference(t)) for t in tasks(40)]
+    train = pairs + pairs[2::4]
+    right = {name: row["accuracy"]["mean"] for name, row in baselines(train, pairs, config).items()}
+    assert right == {"majority": 0.25, "keyword": 0.5, "last event": 0.75}
+    assert read(config.root / "baselines.json").text(pairs[0][1]) == "left with neighbour"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"tool": "x"}'])

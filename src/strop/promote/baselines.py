@@ -29,12 +29,18 @@ FULL_MARKS = 0.999
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Where the newest event stands: a tool, a dotted path into its result, words for each class."""
+    """How the newest event is read.
+
+    field: dotted path into the tool's result; of a list the last item counts. after: the event's own
+    words start behind the first of these (a date and a place stand before). keywords: {words: class},
+    the longest that occurs decides; default: the class where none does (None: the majority).
+    """
 
     tool: str
     field: str
-    keywords: dict[str, list[str]]
-    after: str = ""
+    keywords: dict[str, str]
+    after: str = ": "
+    default: str | None = None
 
     def text(self, rollout: Rollout) -> str | None:
         """Return the newest event's text in a rollout's tool results, or None where it has none."""
@@ -54,7 +60,7 @@ def read(path: Path) -> Reading:
         raise ConfigError(
             f"the baselines' file can't be read: {error}",
             where=str(path),
-            fix='expected {"tool": "...", "field": "events.-1", "keywords": {"class": ["word"]}}',
+            fix='expected {"tool": "...", "field": "events", "keywords": {"words": "class"}}',
         ) from error
 
 
@@ -114,8 +120,8 @@ def _policies(
 
     def keyword(text: str | None) -> str:
         lowered = (text or "").casefold()
-        hits = (c for c, words in reading.keywords.items() if any(w.casefold() in lowered for w in words))
-        return next(hits, majority)
+        hits = [words for words in reading.keywords if words.casefold() in lowered]
+        return reading.keywords[max(hits, key=len)] if hits else reading.default or majority
 
     def last_event(text: str | None) -> str:
         return meant[text].most_common(1)[0][0] if text in meant else majority
@@ -155,4 +161,6 @@ def _at(text: str, path: Sequence[str]) -> str | None:
             value = value[int(part)] if isinstance(value, list) else value[part]
         except (KeyError, IndexError, ValueError, TypeError):
             return None
+    if isinstance(value, list) and value:
+        value = value[-1]
     return value if isinstance(value, str) else None
