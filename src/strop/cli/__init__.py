@@ -61,10 +61,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        cli.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
+        code = cli.main(standalone_mode=False) or 0  # an Exit comes back as its code
     except click.ClickException as error:
         error.show()
         code = error.exit_code

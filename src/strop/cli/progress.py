@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _COLUMNS = (
-    ("phase", 8), ("step", 5), ("loss", 8), ("reward", 7), ("kl", 7), ("entropy", 8), ("length", 7), ("seconds", 8),
+    ("phase", 8), ("step", 5), ("loss", 8), ("reward", 7),
+    ("kl", 7), ("entropy", 8), ("length", 7), ("seconds", 8),
 )  # fmt: skip
 _QUIET_S = 10.0  # between lines about counted work where there is no terminal
 

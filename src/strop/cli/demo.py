@@ -1,0 +1,227 @@
+"""demo: the example company's first fortnight with strop, from an empty folder to a served model."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strop.cli import company
+from strop.cli.session import Session, command
+from strop.errors import OutsideServiceError
+
+if TYPE_CHECKING:
+    from strop.records import Skipped, Trace
+    from strop.store import Database
+
+STAND_IN = (
+    "The teacher is a stand-in for the frontier model: a scripted endpoint on loopback with modelled faults, "
+    "latency and price. Everything else is real."
+)
+DAYS, INQUIRIES, SEED = 14, 2400, 7
+SERVED = 60
+# What --full trains longer; everything else is the example's strop.toml.
+FULL = {"train.sft_steps": 120, "train.grpo_steps": 60}
+
+
+@command("demo")
+@click.option("--full", is_flag=True, help="Train to the end (under 2 hours) instead of a few steps.")
+def demo(session: Session, full: bool) -> None:
+    """Build a small company here and close its loop: traces, grades, training, verdict, serving.
+
+    Exits 0 for any honest verdict. The same command continues after a crash.
+    """
+    from strop.loop.engine.lock import FolderLock
+    from strop.loop.steps import read_json
+
+    root = (session.root or Path.cwd()).resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    session.root = root
+    for key, value in FULL.items() if full else ():
+        session.overrides.setdefault(key, value)
+    session.err.print(STAND_IN, style="yellow", highlight=False)
+    company.unpack(root)
+    started = time.monotonic()
+    with FolderLock(root / ".strop" / "demo.lock"), session.store() as db:
+        _found(session)
+        _traffic(session, db)
+        result = _once(session, "loop", lambda: _loop(session))
+        serving = _once(session, "serving", lambda: _serving(session, db, result))
+    report = read_json(Path(result["compare"]["report"]))
+    document = _document(result, report, serving, result["demo_seconds"] + serving["demo_seconds"])
+    document["seconds"]["this_call"] = round(time.monotonic() - started, 1)
+    _finish(session, document)
+    session.emit(document)
+    if not session.json:
+        _show(session, result, document)
+
+
+def _found(session: Session) -> None:
+    """Set the company up, once."""
+    from strop.loop.jobs import write_atomically
+
+    root, done = session.config.root, _marker(session, "company")
+    if done.exists():
+        return
+    _say(session, f"the company: {INQUIRIES} inquiries over {DAYS} simulated days")
+    (root / "logistics" / "company.db").unlink(missing_ok=True)
+    numbers = ("--days", str(DAYS), "--inquiries", str(INQUIRIES), "--seed", str(SEED))
+    facts = company.call(root, "company", "init", "--db", company.DB, *numbers)
+    write_atomically(root / "logistics" / "baselines.json", company.call(root, "company", "baselines"))
+    write_atomically(done, facts)
+
+
+def _traffic(session: Session, db: Database) -> None:
+    """Let the agent work with the teacher and export to strop's receiver; its ids make repeats harmless."""
+    from strop.loop.jobs import write_atomically
+    from strop.loop.pull import land
+    from strop.serve.app import build
+    from strop.serve.run import running
+    from strop.sources.receiver import Receiver
+
+    root, done = session.config.root, _marker(session, "traffic")
+    if done.exists():
+        _say(session, "the agent's traces are here already")
+        return
+    source = next(s for s in session.config.sources if s.kind == "otlp")
+
+    def sink(traces: list[Trace], skipped: list[Skipped]) -> None:
+        land(db, session.config, traces, skipped)
+
+    receiver = Receiver(
+        sink,
+        source=source.name,
+        customer_key=source.customer_key,
+        max_trace_mb=source.max_trace_mb,
+    )
+    _say(session, "the agent works; its traces arrive over OTLP")
+    app = build(session.config, {}, key=None, receiver=receiver)
+    with company.service(root, "teacher") as teacher, running(app) as base_url:
+        told = company.call(
+            root, "agent", "run", "--db", company.DB, "--base-url", teacher,
+            "--model", session.config.teacher.name, "--otlp", base_url.removesuffix("/v1"),
+            "--from-day", "1", "--to-day", str(DAYS),
+        )  # fmt: skip
+        receiver.flush()
+    counts = receiver.counts()
+    received = counts["traces"] + counts["skipped"]
+    if told["exported"] != received:
+        raise OutsideServiceError(
+            f"the agent exported {told['exported']} traces and {received} arrived",
+            where="OTLP",
+            fix="strop demo",
+        )
+    told.pop("turns")
+    write_atomically(done, {**told, "received": received})
+    _say(session, f"exported {told['exported']}, received {received}")
+
+
+def _loop(session: Session) -> dict[str, Any]:
+    from strop.cli.running import run_loop
+
+    return run_loop(session, {})
+
+
+def _serving(session: Session, db: Database, result: dict[str, Any]) -> dict[str, Any]:
+    """Serve the new model and send it inquiries with the same agent, warm, one at a time."""
+    from strop.promote.registry import CHAMPION
+    from strop.serve.open import open_app
+    from strop.serve.run import running
+
+    candidate = result["train"]["candidate_id"]
+    name = CHAMPION if result["promoted"] else candidate
+    whom = "the champion" if result["promoted"] else "the candidate by its own name: it is not promoted"
+    _say(session, f"{SERVED} inquiries through {whom}")
+    app = open_app(session.config, db, candidate_id=candidate, no_key=True, environ={})
+    with running(app) as base_url:
+        told = company.call(
+            session.config.root, "agent", "run", "--db", company.DB, "--base-url", base_url, "--model", name,
+            "--otlp", base_url.removesuffix("/v1"), "--from-day", str(DAYS + 1), "--to-day", str(DAYS + 1),
+            "--limit", str(SERVED), "--threads", "1",
+        )  # fmt: skip
+    return {"model": name, **told}
+
+
+def _once(session: Session, name: str, work: Any) -> dict[str, Any]:
+    """Do a part of the demo, or take what an interrupted demo left of it; seconds are added."""
+    from strop.loop.jobs import write_atomically
+    from strop.loop.steps import read_json
+
+    marker = _marker(session, name)
+    if marker.exists():
+        return read_json(marker)
+    started = time.monotonic()
+    result = {**work(), "demo_seconds": time.monotonic() - started}
+    write_atomically(marker, result)
+    return result
+
+
+def _document(
+    result: dict[str, Any], report: dict[str, Any], serving: dict[str, Any], loop_s: float
+) -> dict[str, Any]:
+    """Return what `strop demo --json` prints, from what the steps reported."""
+    arms = {"baselines": report.get("baselines", {})}
+    for name, arm in report["arms"].items():
+        arms[name] = {key: arm.get(key) for key in ("mean", "ci95", "n", "components", "customers")}
+    curated, trained = result["curate"], result["train"]
+    turns = sorted(serving["turns"])
+    install = os.environ.get("STROP_INSTALL_SECONDS")
+    return {
+        "stand_in": STAND_IN,
+        "run_id": result["run_id"],
+        "rows": {"pulled": curated["pulled"], "kept": curated["kept"], "dropped": curated["dropped"]},
+        "scores": arms,
+        "train": {key: trained.get(key) for key in ("steps", "seconds", "tokens_per_second")},
+        "verdict": {**result["verdict"], "promoted": result["promoted"]},
+        "serving": {
+            "model": serving["model"],
+            "inquiries": serving["runs"],
+            "answered": serving["answered"],
+            "n": len(turns),
+            "p50_ms": _quantile(turns, 0.50),
+            "p95_ms": _quantile(turns, 0.95),
+            "tokens": {"prompt": serving["prompt_tokens"], "completion": serving["completion_tokens"]},
+        },
+        "cost": report.get("cost"),
+        "seconds": {"install": float(install) if install else None, "loop": round(loop_s, 1)},
+        "report": result["compare"]["page"],
+    }
+
+
+def _quantile(sorted_seconds: list[float], q: float) -> float | None:
+    """Return the smallest observed value that at least a share `q` does not exceed, in milliseconds."""
+    if not sorted_seconds:
+        return None
+    return round(sorted_seconds[max(0, -(-len(sorted_seconds) * int(q * 100) // 100) - 1)] * 1000, 1)
+
+
+def _finish(session: Session, document: dict[str, Any]) -> None:
+    """Leave demo.json; the next demo begins a new loop on the same data."""
+    from strop.loop.jobs import write_atomically
+
+    write_atomically(session.config.state / "demo.json", document)
+    for name in ("loop", "serving"):
+        _marker(session, name).unlink(missing_ok=True)
+
+
+def _show(session: Session, result: dict[str, Any], document: dict[str, Any]) -> None:
+    from strop.cli.running import show_result
+
+    show_result(session, result)
+    served = document["serving"]
+    session.out.print(
+        f"served {served['inquiries']} inquiries by {served['model'][:16]}: p50 {served['p50_ms']} ms, "
+        f"p95 {served['p95_ms']} ms a turn (n {served['n']})\n.strop/demo.json has all of it. {STAND_IN}",
+        highlight=False,
+    )
+
+
+def _marker(session: Session, name: str) -> Path:
+    return session.config.state / "demo" / f"{name}.json"
+
+
+def _say(session: Session, text: str) -> None:
+    session.err.print(text, highlight=False, markup=False)
