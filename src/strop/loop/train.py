@@ -1,0 +1,43 @@
+"""The train step: a child process that is attached to, never doubled."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from strop.config import Config
+from strop.loop.jobs import run_job
+from strop.promote.registry import register
+from strop.records import Candidate
+from strop.store import Database
+
+
+def train(
+    config: Config, db: Database, run_id: str, *, on_progress: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Train a candidate in `.strop/runs/<run_id>/train`, or attach to the training that runs there.
+
+    Returns candidate_id, path, sft_path, lineage, steps (telemetry), tokens_per_second by phase and
+    seconds; registers the candidate. on_progress gets each step's telemetry.
+    """
+    folder: Path = config.state / "runs" / run_id / "train"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+    result = run_job(
+        folder,
+        [sys.executable, "-m", "strop.train.job"],
+        cwd=config.root,
+        on_progress=on_progress or (lambda line: None),
+    )
+    register(
+        db,
+        Candidate(
+            candidate_id=result["candidate_id"],
+            path=result["path"],
+            created_at=result["finished_at"],
+            lineage=result["lineage"],
+        ),
+    )
+    return result

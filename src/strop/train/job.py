@@ -1,0 +1,262 @@
+"""The training process: `python -m strop.train.job`, started and attached to by the loop.
+
+Reads job folder STROP_JOB_DIR: `config.json` in; `progress.jsonl`, `rollouts.jsonl`, `checkpoints/`
+and at last `result.json` out. Killed at any moment it continues from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from strop.config import Config
+from strop.environments import Limits, ReplayTable, task_of
+from strop.environments.replay import recorded_results
+from strop.errors import NotEnoughData, StropError
+from strop.grade.scorer import Scorer
+from strop.models.llama import Llama, load_llama, save_llama
+from strop.models.local import best_dtype
+from strop.models.render import Renderer
+from strop.models.weights import base_folder, weights_digest
+from strop.records import Curated, Grade, Rollout, Task, digest
+from strop.store import Database, open_database
+from strop.store.curated import load_curated
+from strop.store.files import write_atomically
+from strop.train.checkpoint import Checkpoint, Checkpoints
+from strop.train.data import Row, episode_row, pick
+from strop.train.grpo import Grpo
+from strop.train.optimizer import MasterAdamW
+from strop.train.sft import sft_step
+
+
+@dataclass
+class Data:
+    """What is learned from: rows to imitate, tasks to practise, hard ones among them, the record."""
+
+    rows: list[Row]
+    tasks: list[Task]
+    hard: list[Task]
+    table: ReplayTable
+    reference_ok: set[str]
+    traces: str
+
+
+@dataclass
+class Run:
+    """One training run in one process."""
+
+    folder: Path
+    config: Config
+    data: Data
+    base: Path
+    dtype: torch.dtype
+    renderer: Renderer
+    steps: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def report(self, line: dict[str, Any]) -> None:
+        """Append one line for whoever follows the run."""
+        self.steps.append(line)
+        with (self.folder / "progress.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+
+
+def main() -> int:
+    """Train in STROP_JOB_DIR. Returns the exit code; the last line of output is the error."""
+    folder = Path(os.environ["STROP_JOB_DIR"])
+    config = Config.model_validate_json((folder / "config.json").read_bytes())
+    try:
+        write_atomically(folder / "result.json", train(folder, config))
+    except StropError as error:
+        print(error.what, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def train(folder: Path, config: Config) -> dict[str, Any]:
+    """Run or continue SFT and GRPO; save the models under `.strop/models/<hash>`; return the result."""
+    torch.set_num_threads(config.train.threads or len(os.sched_getaffinity(0)))
+    torch.use_deterministic_algorithms(True)
+    started = time.perf_counter()
+    db = open_database(config.store_url, config.project.name)
+    with Scorer(config, db) as scorer:
+        base = base_folder(config.train.base, cache_folder(config), config.root)
+        renderer = Renderer(base)
+        data = prepare(config, db, scorer, renderer)
+        run = Run(folder, config, data, base, best_dtype(), renderer)
+        checkpoints = Checkpoints(folder / "checkpoints", config.train.checkpoint_seconds)
+        found = checkpoints.latest()
+        run.steps = list(found.notes["steps"]) if found else []
+        model = load_llama(base, run.dtype)
+        warm = _sft(run, model, checkpoints, found)
+        _grpo(run, model, warm, scorer, checkpoints, found if found and found.phase == "grpo" else None)
+        lineage = _lineage(run, scorer.grader_hash)
+        result = {
+            "candidate_id": "", "path": "", "sft_path": str(warm),
+            **_keep(config, model, base),
+            "lineage": lineage,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps": run.steps,
+            "dtype": str(run.dtype).removeprefix("torch."),
+            **_speed(run.steps),
+            "seconds": sum(s["seconds"] for s in run.steps),
+            "seconds_process": time.perf_counter() - started,
+            "episodes": len(data.rows), "tasks": len(data.tasks), "hard_tasks": len(data.hard),
+        }  # fmt: skip
+    db.close()
+    checkpoints.clear()
+    return result
+
+
+def cache_folder(config: Config) -> Path:
+    """Return where the converted base model is kept: STROP_CACHE, else `.strop/cache`."""
+    return Path(os.environ.get("STROP_CACHE") or config.state / "cache")
+
+
+def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) -> Data:
+    """Read training traces, their grades and the record. Raises NotEnoughData where nothing is left."""
+    curated = [c for c in load_curated(db, {"train"}) if c.trace.episodes]
+    everything = load_curated(db, {"train"}, kept_only=False)
+    table = ReplayTable(recorded_results(everything, {"train"}))
+    grades = dict(scorer.grade_curated(curated))
+    good = [c for c in curated if _score(grades, c) >= config.train.sft_min_score]
+    rows = [row for row in (episode_row(renderer, c) for c in good) if row is not None]
+    rows = [row for row in rows if len(row.ids) <= config.train.max_tokens]
+    tasks = {c.trace_hash: task_of(c) for c in curated if c.ground_truth is not None}
+    practised = [task for task in tasks.values() if task is not None]
+    good_ids = {c.trace_hash for c in good}
+    if not rows or not practised:
+        raise NotEnoughData(
+            f"{len(rows)} training episodes have a grade of at least {config.train.sft_min_score} "
+            f"(of {len(curated)})",
+            fix="lower train.sft_min_score, or look at the grades: strop grade",
+        )
+    return Data(
+        rows=rows,
+        tasks=practised,
+        hard=[task for task in practised if task.task_id not in good_ids],
+        table=table,
+        reference_ok={key for key, grade in grades.items() if grade.score is not None},
+        traces=digest(sorted(c.trace_hash for c in curated)),
+    )
+
+
+def _score(grades: dict[str, Grade], curated: Curated) -> float:
+    grade = grades[curated.trace_hash]
+    return -1.0 if grade.score is None else grade.score
+
+
+def _sft(run: Run, model: Llama, checkpoints: Checkpoints, found: Checkpoint | None) -> Path:
+    """Warm-start the model in place; return the folder of the warm start."""
+    s = run.config.train
+    if found is not None and found.phase == "grpo":
+        return Path(found.notes["warm"])
+    optimizer = MasterAdamW(model)
+    first = 0
+    if found is not None:
+        optimizer.load(found.tensors)
+        first = found.step
+    for step in range(first, s.sft_steps):
+        rows = pick(run.data.rows, s.sft_batch, f"{s.seed}/sft", step)
+        telemetry = sft_step(model, optimizer, rows, step=step, steps=s.sft_steps, lr=s.sft_lr)
+        run.report({"phase": "sft", "step": step + 1, "of": s.sft_steps, **telemetry})
+        if checkpoints.due():
+            checkpoints.save(Checkpoint("sft", step + 1, {"steps": run.steps}, optimizer.state()))
+    return Path(_keep(run.config, model, run.base)["path"])
+
+
+def _grpo(
+    run: Run, model: Llama, warm: Path, scorer: Scorer, checkpoints: Checkpoints, found: Checkpoint | None
+) -> None:
+    """Improve the model in place by reward."""
+    s = run.config.train
+    frozen = load_llama(warm, run.dtype)
+    model.load_state_dict(frozen.state_dict())
+    optimizer = MasterAdamW(model)
+    first = 0
+    if found is not None:
+        optimizer.load(found.tensors)
+        first = found.step
+    else:
+        checkpoints.save(Checkpoint("grpo", 0, {"steps": run.steps, "warm": str(warm)}, optimizer.state()))
+    grpo = Grpo(
+        model=model, warm=frozen, base=load_llama(run.base, run.dtype), renderer=run.renderer,
+        optimizer=optimizer, table=run.data.table, reward=_reward(scorer, run.data), settings=s,
+        limits=Limits(run.config.environment.max_turns, s.max_new_tokens, s.max_tokens, 64),
+        tasks=run.data.tasks, hard=run.data.hard,
+    )  # fmt: skip
+    for step in range(first, s.grpo_steps):
+        telemetry, graded = grpo.step(step)
+        run.report({"phase": "grpo", "step": step + 1, "of": s.grpo_steps, **telemetry})
+        _log_rollouts(run.folder / "rollouts.jsonl", step + 1, graded)
+        if checkpoints.due():
+            notes = {"steps": run.steps, "warm": str(warm)}
+            checkpoints.save(Checkpoint("grpo", step + 1, notes, optimizer.state()))
+
+
+def _reward(scorer: Scorer, data: Data) -> Callable[[Sequence[tuple[Task, Rollout]]], list[Grade]]:
+    def reward(pairs: Sequence[tuple[Task, Rollout]]) -> list[Grade]:
+        return scorer.score(pairs, reference_ok=data.reference_ok.__contains__)
+
+    return reward
+
+
+def _log_rollouts(path: Path, step: int, graded: Sequence[tuple[Rollout, Grade]]) -> None:
+    with path.open("ab") as out:
+        for rollout, grade in graded:
+            out.write(msgspec.json.encode({"step": step, "rollout": rollout, "grade": grade}) + b"\n")
+
+
+def _keep(config: Config, model: Llama, template: Path) -> dict[str, str]:
+    """Save the model under its hash and return id and path."""
+    models = config.state / "models"
+    draft = models / f"draft.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    save_llama(model, draft, template)
+    name = weights_digest(draft)
+    target = models / name
+    if target.exists():
+        shutil.rmtree(draft)
+    else:
+        draft.rename(target)
+    return {"candidate_id": name, "path": str(target)}
+
+
+def _lineage(run: Run, grader_hash: str) -> dict[str, Any]:
+    c = run.config
+    return {
+        "base": weights_digest(run.base),
+        "base_name": c.train.base,
+        "traces": run.data.traces,
+        "grader": grader_hash,
+        "split": "train",
+        "train": c.train.model_dump(mode="json"),
+        "curate": c.curate.model_dump(mode="json"),
+    }
+
+
+def _speed(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    speed: dict[str, float] = {}
+    for phase in ("sft", "grpo"):
+        of_phase = [s for s in steps if s["phase"] == phase]
+        if of_phase:
+            speed[phase] = sum(s["tokens"] for s in of_phase) / sum(s["seconds"] for s in of_phase)
+    sampling = [s for s in steps if s["phase"] == "grpo"]
+    if sampling:
+        seconds = sum(s["seconds_sample"] for s in sampling)
+        speed["grpo_sampling"] = sum(s["sampled_tokens"] for s in sampling) / seconds
+    return {"tokens_per_second": speed}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
