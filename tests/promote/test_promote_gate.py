@@ -151,3 +151,21 @@ def test_laws_of_the_gate(a: float, b: float, margin: float, n: int, offset: int
         assert narrow.decision == "reject"
     if narrow.needed_n is not None:
         assert narrow.needed_n > n
+
+
+def test_breaking_the_grader_counts_as_nothing_in_every_component() -> None:
+    floored = [Grade(score=0.0, floored=True) if i % 3 == 0 else grade(1.0) for i in range(400)]
+    report = compare([arm("teacher", right_in(0.3, 400)), arm("candidate", floored)], CONFIG)
+    pair = report["paired"]["candidate-teacher"]
+    assert pair["components"]["tone_ok"]["n"] == 400
+    assert pair["components"]["tone_ok"]["mean"] == pytest.approx(-134 / 400)
+    assert report["arms"]["candidate"]["components"]["tone_ok"]["mean"] == pytest.approx(266 / 400)
+    assert report["arms"]["candidate"]["floored"] == 134
+    assert decide(report, SETTINGS, candidate_id="sha").decision == "reject"
+
+
+def test_a_component_that_the_candidate_never_has_is_no_evidence() -> None:
+    bare = [Grade(score=0.95, components={"answer_ok": 1.0}) for _ in range(400)]
+    verdict = judge(arm("teacher", right_in(0.5, 400)), arm("candidate", bare))
+    assert verdict.decision == "inconclusive"
+    assert "tone_ok" in " ".join(verdict.reasons)

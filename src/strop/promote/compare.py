@@ -83,7 +83,7 @@ def difference(first: Arm, second: Arm) -> JsonObject:
         if task.task_id in second_by_task
     ]
     scored = [(t, a, b) for t, a, b in pairs if a.score is not None and b.score is not None]
-    shared = sorted({name for _, a, b in scored for name in a.components.keys() & b.components.keys()})
+    names = sorted({name for _, *grades in scored for g in grades for name in g.components})
     unpaired = {t.task_id for t in first.tasks} ^ set(second_by_task)
     return {
         "pairs": len(scored),
@@ -94,17 +94,21 @@ def difference(first: Arm, second: Arm) -> JsonObject:
             second.name: sum(b.score is None for _, _, b in pairs),
         },
         "score": _difference([(t, a.score or 0.0, b.score or 0.0) for t, a, b in scored]),
-        "components": {
-            name: _difference(
-                [
-                    (t, a.components[name], b.components[name])
-                    for t, a, b in scored
-                    if name in a.components and name in b.components
-                ]
-            )
-            for name in shared
-        },
+        "components": {name: _difference(_both(scored, name)) for name in names},
     }
+
+
+def _both(scored: Sequence[tuple[Task, Grade, Grade]], name: str) -> list[tuple[Task, float, float]]:
+    rows = [(t, component(a, name), component(b, name)) for t, a, b in scored]
+    return [(t, a, b) for t, a, b in rows if a is not None and b is not None]
+
+
+def component(grade: Grade, name: str) -> float | None:
+    """Return a component; 0 where the grade is the floor, None where the grader gave none.
+
+    A model must not gain by breaking its grader, so a floored grade is 0 in every component.
+    """
+    return 0.0 if grade.floored else grade.components.get(name)
 
 
 def _difference(rows: Sequence[tuple[Task, float, float]]) -> JsonObject | None:
@@ -171,7 +175,8 @@ def summary(graded: Sequence[tuple[Task, Grade]]) -> JsonObject:
 def _components(scored: Sequence[tuple[Task, Grade]]) -> JsonObject:
     out: JsonObject = {}
     for name in sorted({name for _, g in scored for name in g.components}):
-        rows = [(t.customer, g.components[name]) for t, g in scored if name in g.components]
+        rows = [(t.customer, component(g, name)) for t, g in scored]
+        rows = [(customer, value) for customer, value in rows if value is not None]
         values = [value for _, value in rows]
         estimate = cluster_mean(
             values, [c for c, _ in rows], bounds=(min(0.0, *values, 0.0), max(1.0, *values, 1.0))

@@ -74,7 +74,6 @@ def _tests(report: JsonObject, settings: Promote, of: str, other: str) -> list[Q
     tests += [
         Question(f"component {name}, {of} - {other}", _estimate(row), settings.component_margin)
         for name, row in pair["components"].items()
-        if row is not None
     ]
     return tests
 
@@ -107,6 +106,11 @@ def _unsound_pair(key: str, pair: JsonObject, budget: float, settings: Promote) 
             reasons.append(
                 f"{key}: {errors} of {tried} grades of {name} failed ({share:.1%}, budget {budget:.0%})"
             )
+    reasons += [
+        f"{key}: no task has component {name} in both arms"
+        for name, row in pair["components"].items()
+        if row is None
+    ]
     clusters = pair["score"]["effective_clusters"]
     if clusters < settings.min_clusters:
         reasons.append(
