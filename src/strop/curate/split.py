@@ -29,7 +29,8 @@ def assign(
     """Assign each item a split.
 
     settled: the split of every group key that was ever assigned; these stay. Customers that were held
-    out stay held out. New groups are cut by their last time; a customer that is new may be held out.
+    out stay held out, and with them whatever shares a group with them. New groups are cut
+    by their last time; a customer that is new may be held out.
     Returns (split by trace hash, new keys' splits, hashes of items whose keys contradict each other).
     """
     fixed: dict[str, Split] = {}
@@ -46,17 +47,18 @@ def assign(
             fixed[item.trace_hash] = _split(found.pop())
             added.update({k: fixed[item.trace_hash] for k in item.keys if k not in settled})
     known = {i.customer for i in items if i.trace_hash in fixed}
-    held = {i.customer for i in items if fixed.get(i.trace_hash) == "unseen" and i.customer is not None}
-    held |= held_out([i for i in fresh if i.customer not in known], settings.unseen_customer_share)
-    for item in fresh:
-        if item.customer in held:
-            fixed[item.trace_hash] = "unseen"
-            added.update(dict.fromkeys(item.keys, "unseen"))
-    rest = [i for i in fresh if i.trace_hash not in fixed]
-    for group in _cut(_groups(rest), settings):
-        for item in group[1]:
-            fixed[item.trace_hash] = group[0]
-            added.update(dict.fromkeys(item.keys, group[0]))
+    seen = {i.customer for i in items if fixed.get(i.trace_hash, "unseen") != "unseen"}
+    held = known - seen | held_out(
+        [i for i in fresh if i.customer not in known], settings.unseen_customer_share
+    )
+    groups = _groups(fresh)
+    apart = [any(i.customer is not None and i.customer in held for i in g) for g in groups]
+    kept_out = [g for g, out in zip(groups, apart, strict=True) if out]
+    cut = _cut([g for g, out in zip(groups, apart, strict=True) if not out], settings)
+    for split, group in [("unseen", g) for g in kept_out] + cut:
+        for item in group:
+            fixed[item.trace_hash] = _split(split)
+            added.update(dict.fromkeys(item.keys, split))
     for trace_hash in straddling:
         fixed[trace_hash] = "test"
     return fixed, {k: s for k, s in added.items() if k not in settled}, straddling
@@ -111,12 +113,12 @@ def _groups(items: Iterable[Item]) -> list[list[Item]]:
     return list(groups.values())
 
 
-def _cut(groups: Iterable[list[Item]], settings: Curate) -> list[tuple[Split, list[Item]]]:
+def _cut(groups: Iterable[list[Item]], settings: Curate) -> list[tuple[str, list[Item]]]:
     ordered = sorted(groups, key=lambda g: (max(i.at for i in g), min(i.keys[0] for i in g)))
     total = sum(len(g) for g in ordered)
     test_from = 1 - settings.test_share
     validation_from = test_from - settings.validation_share
-    out: list[tuple[Split, list[Item]]] = []
+    out: list[tuple[str, list[Item]]] = []
     before = 0
     for group in ordered:
         middle = (before + len(group) / 2) / total
