@@ -184,9 +184,14 @@ class Machine(Section):
 
 
 class Compare(Section):
-    """The comparison on the untouched test split."""
+    """The comparison on the untouched test split.
+
+    max_tasks: compare on this many tasks, chosen by hash. facets: keys of ground_truth whose values
+    group the report (carrier, language, ...). batch: rollouts side by side.
+    """
 
     max_tasks: int | None = None
+    facets: tuple[str, ...] = ()
     batch: int = 64
 
 

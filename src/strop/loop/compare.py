@@ -1,0 +1,179 @@
+"""The compare step: all arms on the untouched test tasks, under one grader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from strop.config import Config
+from strop.environments import Limits, ReplayTable, reference_of, roll_out, task_of
+from strop.environments.replay import recorded_results
+from strop.errors import NotEnoughData
+from strop.grade.scorer import Scorer
+from strop.models.weights import base_folder
+from strop.promote.baselines import baselines
+from strop.promote.compare import Arm
+from strop.promote.compare import compare as compare_arms
+from strop.promote.cost import cost
+from strop.promote.registry import CHAMPION, PREVIOUS, champion
+from strop.records import Curated, Rollout, Task, digest
+from strop.store import Database
+from strop.store.curated import load_curated
+from strop.store.registry import load_candidates
+
+Progress = Callable[[dict[str, Any]], None]
+TEST = frozenset({"test", "unseen"})
+
+
+def compare(
+    config: Config,
+    db: Database,
+    run_id: str,
+    trained: dict[str, Any],
+    *,
+    on_progress: Progress | None = None,
+    unsafe: bool = False,
+) -> dict[str, Any]:
+    """Compare base, teacher, warm start and candidate (and a champion) on the test split.
+
+    The teacher's arm is its recorded episodes: no paid call. The others are rolled out at
+    temperature 0 against the record, with the same prompt and limits. Rollouts are kept in the run's
+    folder, so that a comparison that was killed continues. Raises NotEnoughData without test tasks.
+    """
+    own = own_models(db)
+    curated = [c for c in load_curated(db) if c.trace.episodes and c.ground_truth is not None]
+    recorded = [(t, c) for c in curated if _is_teachers(c, own) and (t := task_of(c)) is not None]
+    tested = choose([pair for pair in recorded if pair[0].split in TEST], config.compare.max_tasks)
+    if not tested:
+        raise NotEnoughData(
+            "the test split holds no labelled trace of the teacher", fix="strop curate   # shows the splits"
+        )
+    tasks = [task for task, _ in tested]
+    table = ReplayTable(
+        recorded_results(load_curated(db, kept_only=False), {"train", "validation", "test", "unseen"})
+    )
+    folder = config.state / "runs" / run_id
+    models = _models(config, db, trained)
+    with Scorer(config, db, unsafe=unsafe) as scorer:
+        references = [reference_of(c) for _, c in tested]
+        teacher = _graded(scorer, "teacher", tasks, references, "recorded episodes, no call was made")
+        sound = {
+            g_task.task_id for g_task, g in zip(tasks, teacher.grades, strict=True) if g.score is not None
+        }
+        arms = [teacher]
+        for name, path in models.items():
+            rollouts = _rolled(
+                config, folder / f"rollouts-{name}.jsonl", name, path, tasks, table, on_progress
+            )
+            arms.append(_graded(scorer, name, tasks, rollouts, "", sound))
+        facets = {key: _values(tasks, key) for key in config.compare.facets}
+        report = compare_arms(
+            arms, config, label=config.baselines.label, facets=facets, weights=scorer.weights
+        )
+        training = [(t, reference_of(c)) for t, c in recorded if t.split == "train"]
+        report["baselines"] = baselines(
+            training, list(zip(tasks, references, strict=True)), config, score=scorer.score
+        )
+    by_name = {arm.name: arm for arm in arms}
+    report["cost"] = cost(
+        teacher, by_name["candidate"], config, weights=scorer.weights, train_seconds=trained["seconds"]
+    )
+    report["run_id"] = run_id
+    report["grader"] = scorer.grader_hash
+    return report
+
+
+def own_models(db: Database) -> frozenset[str]:
+    """Return the names under which strop's own models answer: their traces are not the teacher's."""
+    return frozenset({CHAMPION, PREVIOUS, *(c.candidate_id for c in load_candidates(db))})
+
+
+def choose(pairs: Sequence[tuple[Task, Curated]], most: int | None) -> list[tuple[Task, Curated]]:
+    """Return all pairs, or `most` of them by the hash of their task: the same ones for every run."""
+    if most is None or len(pairs) <= most:
+        return list(pairs)
+    chosen = sorted(pairs, key=lambda pair: digest(["compare", pair[0].task_id]))[:most]
+    kept = {task.task_id for task, _ in chosen}
+    return [pair for pair in pairs if pair[0].task_id in kept]
+
+
+def _values(tasks: Sequence[Task], key: str) -> dict[str, str]:
+    return {t.task_id: str(t.ground_truth[key]) for t in tasks if t.ground_truth and key in t.ground_truth}
+
+
+def _is_teachers(curated: Curated, own: frozenset[str]) -> bool:
+    return curated.trace.source != "capture" and curated.trace.model not in own
+
+
+def _models(config: Config, db: Database, trained: dict[str, Any]) -> dict[str, Path]:
+    cache = Path(os.environ.get("STROP_CACHE") or config.state / "cache")
+    models = {
+        "base": base_folder(config.train.base, cache, config.root),
+        "sft": Path(trained["sft_path"]),
+        "candidate": Path(trained["path"]),
+    }
+    reigning = champion(db)
+    if reigning is not None and reigning.candidate_id != trained["candidate_id"]:
+        models["champion"] = Path(reigning.path)
+    return models
+
+
+def _graded(
+    scorer: Scorer,
+    name: str,
+    tasks: Sequence[Task],
+    rollouts: Sequence[Rollout],
+    note: str,
+    sound: set[str] | None = None,
+) -> Arm:
+    reference_ok = sound.__contains__ if sound is not None else None
+    grades = scorer.score(list(zip(tasks, rollouts, strict=True)), reference_ok=reference_ok)
+    return Arm(name=name, tasks=tasks, rollouts=rollouts, grades=grades, note=note)
+
+
+def _rolled(
+    config: Config,
+    file: Path,
+    name: str,
+    path: Path,
+    tasks: Sequence[Task],
+    table: ReplayTable,
+    on_progress: Progress | None,
+) -> list[Rollout]:
+    """Return one rollout a task, those of an interrupted comparison read from the run's folder."""
+    import torch
+
+    from strop.models.llama import load_llama
+    from strop.models.local import best_dtype
+    from strop.models.render import Renderer
+
+    known = {r.task_id: r for r in _read(file)}
+    missing = [task for task in tasks if task.task_id not in known]
+    if missing:
+        torch.set_num_threads(config.train.threads or len(os.sched_getaffinity(0)))
+        t, e = config.train, config.environment
+        limits = Limits(e.max_turns, t.max_new_tokens, t.max_tokens, config.compare.batch)
+        model, renderer = load_llama(path, best_dtype()), Renderer(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as out:
+            for trajectory in roll_out(model, renderer, missing, table, limits):
+                rollout = trajectory.rollout(name)
+                known[rollout.task_id] = rollout
+                out.write(msgspec.json.encode(rollout) + b"\n")
+                out.flush()
+                if on_progress is not None:
+                    on_progress({"done": len(known), "total": len(tasks), "text": f"rollouts of {name}"})
+    return [known[task.task_id] for task in tasks]
+
+
+def _read(file: Path) -> Iterable[Rollout]:
+    if not file.exists():
+        return
+    with file.open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):  # a line that the kill cut short is rolled out again
+                yield msgspec.json.decode(line, type=Rollout)
