@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from promote_arms import CONFIG, arm, right_in
 
-from strop.config import Promote
-from strop.errors import AnswerIsNo, ApprovalPending, InputError
+from strop.errors import AnswerIsNo, InputError
 from strop.loop.promote import promote as judge
 from strop.promote.compare import compare
 from strop.promote.registry import champion, previous, promote, register, rollback
@@ -98,15 +97,3 @@ def test_only_the_answer_promote_moves_the_champion(db: Database) -> None:
     assert [(run, v.decision) for run, v in kept] == [("run-1", "reject"), ("run-2", "promote")]
     assert kept[1][1] == first
     assert load_verdicts(db, "bb") == kept[1:]
-
-
-def test_a_person_approves_where_the_settings_ask_for_it(db: Database) -> None:
-    config = CONFIG.model_copy(update={"promote": Promote(approval=True)})
-    yes = compare([arm("teacher", right_in(0.75, 400)), arm("candidate", right_in(0.95, 400))], CONFIG)
-    with pytest.raises(ApprovalPending, match="has to approve"):
-        judge(config, db, yes, "run-1", candidate("a"))
-    assert champion(db) is None
-    assert [v.decision for _, v in load_verdicts(db)] == ["promote"]
-    judge(config, db, yes, "run-1", candidate("a"), approved=True)
-    assert champion(db) == candidate("a")
-    assert len(load_verdicts(db)) == 1

@@ -100,3 +100,8 @@ def test_text_from_traces_is_escaped() -> None:
     assert "script" not in parsed(page).seen
     assert "<img" not in page
     assert "&lt;b&gt;bold" in page
+
+
+def test_a_comparison_alone_makes_a_page_too() -> None:
+    report = compare([arm("teacher", right_in(0.75, 100)), arm("candidate", right_in(0.9, 100))], CONFIG)
+    assert "answer_ok" in html(report)
