@@ -20,8 +20,9 @@ def html(document: Mapping[str, Any]) -> str:
     """Return the report of one run as a single HTML page.
 
     document: the run's JSON document, or a comparison alone. Known keys, each of which may be absent:
-    project, run_id, at, rows, scores (arms by name, and `baselines`), distribution (ten counts of historical grades),
-    train, verdict, cost, serving, seconds, simulated (a list of what stood in for something real).
+    project, run_id, at, rows, scores (arms by name, and `baselines`), distribution (ten counts of
+    historical grades), train, verdict, cost, serving, seconds, simulated (a list of what stood in for
+    something real).
     """
     scores: Mapping[str, Any] = document.get("scores") or document.get("arms") or {}
     templates = Environment(
