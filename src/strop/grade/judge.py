@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -86,6 +86,7 @@ class Judges:
         self._client = httpx2.Client(trust_env=False)
         self._spawner: Spawner | None = None
         self._children: list[subprocess.Popen[bytes]] = []
+        self._drains: list[threading.Thread] = []
         self._urls: dict[str, str] = {}
         self._lock = threading.Lock()
         self._failures: dict[str, int] = {}
@@ -112,6 +113,8 @@ class Judges:
                 child.kill()
                 child.wait()
         self._children = []
+        for drain in self._drains:
+            drain.join(timeout=5)
         if self._spawner is not None:
             self._spawner.close()
             self._spawner = None
@@ -250,7 +253,8 @@ class Judges:
             )
             self._children.append(child)
             assert child.stdout is not None
-            url = _first_line(child.stdout)
+            url, drain = _first_line(child.stdout)
+            self._drains.append(drain)
             if not url.startswith(("http://", "https://")):
                 stderr.seek(0)
                 said = stderr.read()[-300:].decode(errors="replace").strip()
@@ -271,21 +275,19 @@ def _answers(questions: dict[str, Question | None], known: dict[str, bool | str]
     return verdicts
 
 
-def _first_line(stdout: IO[bytes]) -> str:
+def _first_line(stdout: IO[bytes]) -> tuple[str, threading.Thread]:
     # The thread goes on reading: a judge that logs to stdout must not block on a full pipe.
     lines: queue.Queue[bytes] = queue.Queue()
 
-    def drain(stream: Iterable[bytes]) -> None:
-        first = True
-        for line in stream:
-            if first:
-                lines.put(line)
-                first = False
-        if first:
-            lines.put(b"")
+    def drain() -> None:
+        with stdout:
+            lines.put(stdout.readline())
+            for _ in stdout:
+                pass
 
-    threading.Thread(target=drain, args=(stdout,), daemon=True).start()
+    thread = threading.Thread(target=drain, daemon=True, name="strop-judge-output")
+    thread.start()
     try:
-        return lines.get(timeout=_START_S).decode(errors="replace").strip()
+        return lines.get(timeout=_START_S).decode(errors="replace").strip(), thread
     except queue.Empty:
-        return ""
+        return "", thread
