@@ -129,6 +129,10 @@ def test_values_of_id_like_arguments_and_tenant_patterns_survive() -> None:
     tenant = Redactor(Redact(protect=(r"\b0171-\d{7}\b",)), b"k" * 32)
     kept, _ = tenant.redact(trace(Message(role="user", content="0171-7654321")))
     assert kept.episodes[0].messages[0].content == "0171-7654321"
+    known, _ = tenant.redact(
+        trace(Message(role="user", content="0171-7654321"), identities={"user.phone": "0171-7654321"})
+    )
+    assert known.episodes[0].messages[0].content == "<PHONE_1>"
     with pytest.raises(ConfigError, match="regular expression"):
         Redactor(Redact(protect=("(",)), b"k" * 32)
 

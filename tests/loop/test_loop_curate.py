@@ -57,7 +57,7 @@ def test_the_counts_add_up(config: Config, db: Database) -> None:
     add_traces(db, [*(trace(n) for n in range(100)), *copies, trace(200, answer="")])
     report = curate(config, db)
     assert (report["pulled"], report["unique"], report["kept"]) == (106, 101, 100)
-    assert report["dropped"] == {"duplicate": 5, "no episode ends in an answer": 1}
+    assert report["dropped"] == {"duplicate": 5, "no answer": 1}
     assert report["pulled"] == report["kept"] + sum(report["dropped"].values())
     assert sum(report["splits"].values()) == 100
     assert report["splits"]["train"] == 70
@@ -70,7 +70,7 @@ def test_too_few_rows_are_refused_with_the_reasons(config: Config, db: Database)
         curate(config, db)
     assert error.value.exit_code == 2
     assert "1 duplicate" in error.value.where
-    assert "1 no episode ends in an answer" in error.value.where
+    assert "1 no answer" in error.value.where
     report = curate(config, db, allow_small="a trial")
     assert (report["kept"], report["allow_small"]) == (3, "a trial")
 

@@ -103,6 +103,7 @@ def test_late_spans_complete_the_trace() -> None:
     receiver.receive(body(model(1), root(1)), JSON)
     receiver.receive(body(model(1, "b", "other", span=2)), JSON)
     assert [len(t.episodes) for t in sink.traces] == [1, 2]
+    assert receiver.counts()["traces"] == 1
 
 
 def test_what_the_sink_refuses_is_delivered_by_the_retry() -> None:

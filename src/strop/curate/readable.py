@@ -6,20 +6,20 @@ from strop.records import Episode, Trace, digest
 
 
 def unreadable(trace: Trace) -> str | None:
-    """Return why a trace can't become a task, or None where it can."""
+    """Return why a trace can't become a task, or None where it can. Its first episode is the task."""
     if not trace.episodes:
         return "no episode"
-    if not any(answered(e) for e in trace.episodes):
-        return "no episode ends in an answer"
-    return None
+    if not any(m.role == "user" for m in trace.episodes[0].prompt()):
+        return "no question"
+    return None if answered(trace.episodes[0]) else "no answer"
 
 
 def answered(episode: Episode) -> bool:
-    """Say whether an episode starts with a question and ends in an assistant's answer."""
-    if not episode.messages or not any(m.role == "user" for m in episode.prompt()):
-        return False
-    last = episode.messages[-1]
-    return last.role == "assistant" and not last.tool_calls and bool((last.content or "").strip())
+    """Say whether the assistant answers in words; what the user says after it doesn't matter."""
+    return any(
+        m.role == "assistant" and not m.tool_calls and bool((m.content or "").strip())
+        for m in episode.messages
+    )
 
 
 def group_keys(trace: Trace, group_by: str | None) -> tuple[str, ...]:

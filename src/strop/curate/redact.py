@@ -116,10 +116,9 @@ class _Pass:
         self.counts: dict[str, int] = {}
         self.numbers: dict[tuple[str, str], int] = {}
         self._highest = dict(highest)
-        self._protect = list(protect)
-        if business:
-            ids = "|".join(re.escape(v) for v in sorted(business, key=lambda v: (-len(v), v)))
-            self._protect.append(re.compile(rf"(?<![^\W_])(?:{ids})(?![^\W_])"))
+        self._protect = protect
+        ids = "|".join(re.escape(v) for v in sorted(business, key=lambda v: (-len(v), v)))
+        self._business = re.compile(rf"(?<![^\W_])(?:{ids})(?![^\W_])") if ids else None
         self._known, self._owners = _compile(known)
 
     def optional(self, text: str | None) -> str | None:
@@ -173,19 +172,18 @@ class _Pass:
         return "".join([*out, text[at:]]) if out else text
 
     def _free(self, text: str) -> str:
-        carriers = protected_spans(text)
-        kept: list[tuple[int, int]] = []
-        for pattern in self._protect:
-            kept += [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
+        looks = protected_spans(text)
+        looks += [m.span() for p in self._protect for m in p.finditer(text) if m.end() > m.start()]
+        business = [m.span() for m in self._business.finditer(text)] if self._business else []
         taken: list[tuple[int, int, str, str]] = []
         if self._known is not None:
             for m in self._known.finditer(text):
-                # A number that only looks like a carrier's, but is somebody's known phone, goes.
-                inside = kept + [span for span in carriers if span != m.span()]
-                if not any(s <= m.start() and m.end() <= e for s, e in inside):
+                # A number that only looks like a business identifier, but is somebody's phone, goes.
+                kept = business + [span for span in looks if span != m.span()]
+                if not any(s <= m.start() and m.end() <= e for s, e in kept):
                     taken.append((m.start(), m.end(), *self._owner(m.group())))
         for start, end, kind in recognise(text):
-            if any(start < e and s < end for s, e in (*carriers, *kept)):
+            if any(start < e and s < end for s, e in (*looks, *business)):
                 continue
             if any(start < t[1] and t[0] < end for t in taken):
                 whole = [t for t in taken if start <= t[0] and t[1] <= end]

@@ -33,6 +33,7 @@ class _Held:
         self.bytes = 0
         self.touched = 0.0
         self.complete = False
+        self.counted = False
 
 
 class Receiver:
@@ -95,7 +96,7 @@ class Receiver:
             self._held_bytes = 0
 
     def counts(self) -> dict[str, int]:
-        """Return exports, distinct spans, repeated spans, traces handed on, items skipped."""
+        """Return exports, distinct spans, repeated spans, distinct traces handed on, items skipped."""
         with self._lock:
             return dict(self._counts)
 
@@ -136,13 +137,15 @@ class Receiver:
         spans = [span for trace_id in ids for span in self._held[trace_id].spans.values()]
         traces, unusable = assemble(spans, source=self._source, customer_key=self._customer_key)
         self._hand_on(traces, [*skipped, *unusable])
+        made = {t.source_id for t in traces}
         for trace_id in ids:
-            self._held[trace_id].complete = True
+            held = self._held[trace_id]
+            self._counts["traces"] += trace_id in made and not held.counted
+            held.complete, held.counted = True, held.counted or trace_id in made
 
     def _hand_on(self, traces: list[Trace], skipped: list[Skipped]) -> None:
         if traces or skipped:
             self._sink(traces, skipped)
-            self._counts["traces"] += len(traces)
             self._counts["skipped"] += len(skipped)
 
     def _overdue(self) -> list[str]:
