@@ -104,4 +104,6 @@ def test_text_from_traces_is_escaped() -> None:
 
 def test_a_comparison_alone_makes_a_page_too() -> None:
     report = compare([arm("teacher", right_in(0.75, 100)), arm("candidate", right_in(0.9, 100))], CONFIG)
-    assert "answer_ok" in html(report)
+    page = html({**report, "baselines": {"last event": {"accuracy": {"mean": 0.61, "n": 100}}}})
+    assert "answer_ok" in page
+    assert "0.610" in page

@@ -38,7 +38,7 @@ def html(document: Mapping[str, Any]) -> str:
         histograms=_histograms(document, scores),
         curves=_curves(document.get("train") or {}),
         lines=_cost_lines(document.get("cost") or {}),
-        baselines=_baselines(scores.get("baselines") or {}),
+        baselines=_baselines(scores.get("baselines") or document.get("baselines") or {}),
     )
 
 
