@@ -89,7 +89,7 @@ class Judges:
         self._drains: list[threading.Thread] = []
         self._urls: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._failures: dict[str, int] = {}
+        self._failures: dict[str, list[str]] = {}
         self.calls, self.cached, self.usd, self.seconds = 0, 0, 0.0, 0.0
 
     def __enter__(self) -> Judges:
@@ -149,7 +149,8 @@ class Judges:
                 try:
                     answers = list(pool.map(partial(self._ask, rows=rows), questions.values()))
                 except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    self._failures.clear()
                     raise
         finally:  # paid verdicts outlive whatever stopped the rest
             save_judgements(self._db, rows)
@@ -157,6 +158,7 @@ class Judges:
 
     def _ask(self, question: Question, rows: list[JsonObject]) -> bool | str:
         judge = self._config.judges[question.judge]
+        self._stop_if_down(question.judge)
         why = ""
         started = time.monotonic()
         usd = 0.0
@@ -168,7 +170,7 @@ class Judges:
                 self._failed(question.judge, str(error))
                 return f"judge {question.judge}: {error}"
             usd += judge.usd_per_call
-            self._failures[question.judge] = 0
+            self._failures.pop(question.judge, None)
             try:
                 said = msgspec.json.decode(content, type=_Verdict)
             except (msgspec.DecodeError, msgspec.ValidationError):
@@ -226,11 +228,14 @@ class Judges:
 
     def _failed(self, name: str, why: str) -> None:
         with self._lock:
-            self._failures[name] = self._failures.get(name, 0) + 1
-            count = self._failures[name]
-        if count >= _DOWN_AFTER:
+            self._failures.setdefault(name, []).append(why)
+        self._stop_if_down(name)
+
+    def _stop_if_down(self, name: str) -> None:
+        reasons = self._failures.get(name, [])
+        if len(reasons) >= _DOWN_AFTER:
             raise OutsideServiceError(
-                f"judge {name} failed {count} times in a row: {why}",
+                f"judge {name} failed {len(reasons)} times in a row: {reasons[-1]}",
                 where=self._urls[name],
                 fix=f"start it, or correct [judges.{name}] in strop.toml; verdicts so far are kept",
             )

@@ -315,13 +315,14 @@ class Sandbox:
             sent = memoryview(setup)
             while sent:
                 sent = sent[os.write(worker.to_child, sent) :]
-        frame = _read_within(worker.from_child, _START_S)
-        if frame is None and worker.process.poll() is None:
+        try:
+            frame = _read_within(worker.from_child, _START_S)
+        except TimeoutError:
             raise ConfigError(
                 f"the grader file does not load within {_START_S:g} s",
                 where=str(self._grader.path),
                 fix="move slow work out of the module's top level",
-            )
+            ) from None
         return None if frame is None else msgspec.json.decode(frame, type=_Ready)
 
     def _accept(self, ready: _Ready) -> None:
@@ -339,6 +340,7 @@ class Sandbox:
 
 
 def _read_within(fd: int, seconds: float) -> bytes | None:
+    # None: the other side ended, or sent nonsense.
     deadline = time.monotonic() + seconds
     data = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -350,4 +352,4 @@ def _read_within(fd: int, seconds: float) -> bytes | None:
                 return None
             if len(data) >= 4 and len(data) >= 4 + struct.unpack_from("<I", data)[0]:
                 return bytes(data[4 : 4 + struct.unpack_from("<I", data)[0]])
-    return None
+    raise TimeoutError
