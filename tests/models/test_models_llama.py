@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_model
+from transformers import AutoModelForCausalLM
+
+from strop.errors import ConfigError
+from strop.models.llama import Cache, Shape, load_llama, save_llama
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_logits_equal_transformers_own(tmp_path: Path, kind: str) -> None:
+    folder = tiny_model(tmp_path, kind=kind)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ours = load_llama(folder, torch.float32)
+    ids = torch.randint(0, 200, (3, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.allclose(ours.logits(ours(ids)), theirs(ids).logits, atol=1e-5)
+
+
+def test_cached_steps_equal_one_forward_pass_for_ragged_rows(tmp_path: Path) -> None:
+    model = load_llama(tiny_model(tmp_path), torch.float32)
+    ids = torch.randint(0, 200, (2, 30), generator=torch.Generator().manual_seed(2))
+    cache = Cache(model.shape, 2, 40, torch.float32)
+    with torch.no_grad():
+        whole = model(ids)
+        # Row 0 has 10 tokens so far and row 1 has 4: what pads row 1 must leave no trace.
+        padded = ids[:, :10].clone()
+        padded[1, 4:] = 7
+        model.step(padded, torch.tensor([0, 0]), cache)
+        second = torch.stack([ids[0, 10:20], ids[1, 4:14]])
+        hidden = model.step(second, torch.tensor([10, 4]), cache)
+    assert torch.allclose(hidden[0], whole[0, 10:20], atol=1e-5)
+    assert torch.allclose(hidden[1], whole[1, 4:14], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_saved_weights_load_in_transformers_and_here(tmp_path: Path, kind: str) -> None:
+    folder = tiny_model(tmp_path / "a", kind=kind)
+    model = load_llama(folder, torch.float32)
+    save_llama(model, tmp_path / "b", folder)
+    again = load_llama(tmp_path / "b", torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "b", dtype=torch.float32)
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        want = model.logits(model(ids))
+        assert torch.equal(again.logits(again(ids)), want)
+        assert torch.allclose(theirs(ids).logits, want, atol=1e-5)
+
+
+def test_other_architectures_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="gpt2"):
+        Shape.from_config({"model_type": "gpt2"}, "somewhere")
