@@ -133,7 +133,7 @@ class Agent:
         body = response.json()
         cost = float(response.headers.get("x-modelled-cost-usd") or 0.0)
         if cost:
-            chat.set_attribute("gen_ai.usage.cost_usd", cost)
+            chat.set_attribute("gen_ai.usage.cost", cost)
         span.chatted(chat, messages, body, seconds)
         usage = body.get("usage") or {}
         run.turns.append(round(seconds, 4))
@@ -199,6 +199,7 @@ def run_all(engine: sa.Engine, inquiries: list[Asked], settings: Settings) -> di
     finally:
         for agent in agents:
             agent.close()
+        desk.close()
     return _summary(runs, agents, time.perf_counter() - started)
 
 

@@ -53,7 +53,7 @@ def server(respond: Respond, model: str, port: int = 0) -> ThreadingHTTPServer:
                 if not isinstance(request, dict) or request.get("stream"):  # pyright: ignore[reportUnknownMemberType]
                     raise BadRequestError("a JSON object without stream is expected")
                 reply = respond(request)  # pyright: ignore[reportUnknownArgumentType]
-            except (ValueError, KeyError, TypeError, BadRequestError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, BadRequestError) as error:
                 self._send(400, _error(f"{type(error).__name__}: {error}"))
                 return
             self._send(200, _completion(reply, model), reply.headers)
@@ -81,6 +81,14 @@ def run(respond: Respond, model: str, port: int) -> None:
         http.serve_forever()
     except KeyboardInterrupt:
         http.server_close()
+
+
+def asked(request: dict[str, Any]) -> str:
+    """Return the text of the last user message. Raises BadRequestError where there is none."""
+    for message in reversed(request.get("messages") or []):
+        if message["role"] == "user" and isinstance(message["content"], str):
+            return message["content"]
+    raise BadRequestError("no user message with text")
 
 
 def count_tokens(text: str) -> int:

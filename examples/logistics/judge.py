@@ -102,9 +102,7 @@ def _greeting(answer: str, languages: list[Language]) -> str | None:
 
 def respond(request: dict[str, Any]) -> endpoint.Reply:
     """Answer one judge request with {"verdict": "yes" | "no", "reason": ...}."""
-    messages: list[dict[str, Any]] = request["messages"]
-    question = next(m["content"] for m in reversed(messages) if m["role"] == "user")
-    asked = json.loads(question)
+    asked = json.loads(endpoint.asked(request))
     answer = asked["answer"]
     reason = "no text" if not isinstance(answer, str) or not answer.strip() else None
     reason = reason or objection(str(asked["inquiry"]), str(answer))
@@ -115,7 +113,11 @@ def respond(request: dict[str, Any]) -> endpoint.Reply:
     content = json.dumps(verdict, ensure_ascii=False)
     tokens = endpoint.count_tokens
     return endpoint.Reply(
-        {"role": "assistant", "content": content}, "stop", tokens(json.dumps(messages)), tokens(content), {}
+        {"role": "assistant", "content": content},
+        "stop",
+        tokens(json.dumps(request["messages"])),
+        tokens(content),
+        {},
     )
 
 

@@ -29,16 +29,16 @@ MODEL: Final = "frontier-stand-in"
 DISCLOSURE: Final = "stand-in for the frontier model"
 USD_PER_MILLION_PROMPT: Final = 2.50
 USD_PER_MILLION_COMPLETION: Final = 10.0
-RANDOM_ERRORS: Final = 0.07
+RANDOM_ERRORS: Final = 0.06
 
 MISREAD: Final = {("DHL", "Annahme verweigert"), ("UPS", "Delayed by weather"), ("DPD", "Termin verschoben")}
 
-# What a random error turns a status into.
+# What a random error turns a status into; never what a misread wording really means.
 _CONFUSED: Final = {
     "delivered": "in_transit",
     "in_transit": "delayed",
     "delayed": "in_transit",
-    "exception": "delayed",
+    "exception": "in_transit",
     "returned": "in_transit",
     "unknown": "in_transit",
 }
@@ -53,12 +53,12 @@ _SENTENCE: Final[dict[Language, dict[str, str]]] = {
         "unknown": "Der Stand Ihrer Sendung ist unklar.",
     },
     "en": {
-        "delivered": "Your shipment was delivered.",
-        "in_transit": "Your shipment is on its way.",
-        "delayed": "Your shipment is delayed.",
-        "exception": "There is a problem with your shipment.",
-        "returned": "Your shipment is going back.",
-        "unknown": "The state of your shipment is unclear.",
+        "delivered": "your shipment was delivered.",
+        "in_transit": "your shipment is on its way.",
+        "delayed": "your shipment is delayed.",
+        "exception": "there is a problem with your shipment.",
+        "returned": "your shipment is going back.",
+        "unknown": "the state of your shipment is unclear.",
     },
 }
 _EXPECTED: Final[dict[Language, str]] = {"de": " Sie kommt am {eta} an.", "en": " It arrives on {eta}."}
@@ -75,9 +75,9 @@ _CURT: Final = {
 
 def respond(request: dict[str, Any]) -> endpoint.Reply:
     """Answer one chat completion request: the next tool call, or the final answer."""
+    inquiry = endpoint.asked(request)
     messages: list[dict[str, Any]] = request["messages"]
     offered = [tool["function"]["name"] for tool in request.get("tools") or []]
-    inquiry = next(str(m["content"]) for m in reversed(messages) if m["role"] == "user")
     results = _tool_results(messages)
     tracking = find_tracking(inquiry)
     wanted = ["lookup_tracking"] if ONLY_ARRIVED.search(inquiry) else ["lookup_tracking", "lookup_eta"]

@@ -42,6 +42,12 @@ class Desk:
     def __init__(self, engine: sa.Engine) -> None:
         self._connections = threading.local()
         self._engine = engine
+        self._open: list[sa.Connection] = []
+
+    def close(self) -> None:
+        """Close all threads' connections."""
+        for connection in self._open:
+            connection.close()
 
     def call(self, name: str, arguments: str, now: float) -> str:
         """Run one tool call and return its result as compact JSON.
@@ -90,6 +96,7 @@ class Desk:
     def _rows(self, query: sa.Executable) -> list[Any]:
         if not hasattr(self._connections, "open"):
             self._connections.open = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._open.append(self._connections.open)
         return list(self._connections.open.execute(query))
 
 

@@ -18,7 +18,8 @@ from logistics.journeys import ASKING, DAY, LATE_FROM, Journey, Moment, journey
 
 FIRST_MIDNIGHT: Final = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
 PER_SHIPMENT: Final = 7
-ARRIVED_SHARE: Final = 0.20
+ARRIVED_SHARE: Final = 0.23
+COLLEAGUE_SHARE: Final = 0.04
 OFFICE_HOURS: Final = (6, 20)
 
 
@@ -162,7 +163,7 @@ def _inquiry(
     kind: inquiries.Kind = "status" if rng.random() < 0.6 else "eta"
     if not first and rng.random() < ARRIVED_SHARE:
         kind = "arrived"
-    colleague = rng.choice(customer.colleagues) if rng.random() < 0.06 else None
+    colleague = rng.choice(customer.colleagues) if rng.random() < COLLEAGUE_SHARE else None
     signature = person.name
     if colleague is None:
         draw = rng.random()
