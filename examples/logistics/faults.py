@@ -56,8 +56,8 @@ def _damage(span: ReadableSpan, fault: str) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         k: v for k, v in (span.attributes or {}).items() if k not in (FAULT, COPIES)
     }
-    if fault == "no_root_attributes" and span.parent is None:
-        return {}
+    if fault == "no_root_ids" and span.parent is None:
+        return {key: value for key, value in attributes.items() if key.startswith("user.")}
     if fault == "bad_arguments" and "gen_ai.output.messages" in attributes:
         attributes["gen_ai.output.messages"] = str(attributes["gen_ai.output.messages"]).replace(
             '"arguments": {"tracking": ', '"arguments": "{\\"tracking\\": '

@@ -222,7 +222,7 @@ def _finish(rng: random.Random, inquiry: Inquiry, n: int) -> Inquiry:
     defect, copies = "", 1
     draw = rng.random()
     if draw < 0.004:
-        defect = rng.choice(("no_root_attributes", "bad_arguments", "cut_messages"))
+        defect = rng.choice(("no_root_ids", "bad_arguments", "cut_messages"))
     elif draw < 0.034:
         copies = 2
     feedback = rng.random() if rng.random() < 0.10 else None

@@ -64,7 +64,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, An
     with engine.begin() as connection:
         tickets = [a.ticket for a in database.asked(engine, 1, 14)]
         for ticket, fault in zip(
-            tickets, ("no_root_attributes", "bad_arguments", "cut_messages"), strict=False
+            tickets, ("no_root_ids", "bad_arguments", "cut_messages"), strict=False
         ):
             row = database.inquiries.c.ticket == ticket
             connection.execute(database.inquiries.update().where(row).values(defect=fault, copies=1))
@@ -134,7 +134,7 @@ def test_a_copy_has_its_own_id_and_the_same_hash(exported: dict[str, Any]):
 
 def test_broken_traces_are_told_apart(exported: dict[str, Any]):
     whole = {t.workflow_id for t in exported["traces"] if not t.problems and t.customer is not None}
-    broken = {a.ticket for a in exported["asked"] if a.defect in ("no_root_attributes", "cut_messages")}
+    broken = {a.ticket for a in exported["asked"] if a.defect in ("no_root_ids", "cut_messages")}
     assert broken and not broken & whole
 
 
