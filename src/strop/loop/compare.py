@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from strop.config import Config
 from strop.environments import Limits, ReplayTable, reference_of, roll_out, task_of
 from strop.environments.replay import recorded_results
+from strop.environments.serial import converse
 from strop.errors import NotEnoughData
 from strop.grade.scorer import Scorer
 from strop.models.weights import base_folder
@@ -27,6 +29,7 @@ from strop.store.registry import load_candidates
 
 Progress = Callable[[dict[str, Any]], None]
 TEST = frozenset({"test", "unseen"})
+_WARM, _TIMED = 4, 20  # tickets served to warm up, and then timed
 
 
 def compare(
@@ -79,8 +82,14 @@ def compare(
             training, list(zip(tasks, references, strict=True)), config, score=scorer.score
         )
     by_name = {arm.name: arm for arm in arms}
+    report["serving"] = _serving(config, models["candidate"], tasks, table)
     report["cost"] = cost(
-        teacher, by_name["candidate"], config, weights=scorer.weights, train_seconds=trained["seconds"]
+        teacher,
+        by_name["candidate"],
+        config,
+        weights=scorer.weights,
+        train_seconds=trained["seconds"],
+        seconds_per_ticket=report["serving"]["seconds_per_ticket"],
     )
     report["run_id"] = run_id
     report["grader"] = scorer.grader_hash
@@ -99,6 +108,32 @@ def choose(pairs: Sequence[tuple[Task, Curated]], most: int | None) -> list[tupl
     chosen = sorted(pairs, key=lambda pair: digest(["compare", pair[0].task_id]))[:most]
     kept = {task.task_id for task, _ in chosen}
     return [pair for pair in pairs if pair[0].task_id in kept]
+
+
+def _serving(
+    config: Config, path: Path, tasks: Sequence[Task], table: ReplayTable
+) -> dict[str, float | int | None]:
+    """Measure the candidate as it would be served: one ticket at a time, warm."""
+    from strop.models.local import LocalModel
+
+    model = LocalModel.load(path, threads=config.train.threads)
+    limits = _limits(config)
+    sample = sorted(tasks, key=lambda task: digest(["serving", task.task_id]))[: _WARM + _TIMED]
+    timed = [converse(model, task, table, limits, "candidate") for task in sample]
+    timed = timed[_WARM:] or timed
+    turns = [seconds for one in timed for seconds in one.turns]
+    return {
+        "tickets": len(timed),
+        "turns": len(turns),
+        "seconds_per_ticket": sum(turns) / len(timed),
+        "turn_p50_s": float(np.quantile(turns, 0.50)),
+        "turn_p95_s": float(np.quantile(turns, 0.95)),
+    }
+
+
+def _limits(config: Config) -> Limits:
+    t, e = config.train, config.environment
+    return Limits(e.max_turns, t.max_new_tokens, t.max_tokens, config.compare.batch)
 
 
 def _values(tasks: Sequence[Task], key: str) -> dict[str, str]:
@@ -155,8 +190,7 @@ def _rolled(
     missing = [task for task in tasks if task.task_id not in known]
     if missing:
         torch.set_num_threads(config.train.threads or len(os.sched_getaffinity(0)))
-        t, e = config.train, config.environment
-        limits = Limits(e.max_turns, t.max_new_tokens, t.max_tokens, config.compare.batch)
+        limits = _limits(config)
         model, renderer = load_llama(path, best_dtype()), Renderer(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as out:
