@@ -45,6 +45,7 @@ def converse(model: ChatModel, task: Task, table: ReplayTable, limits: Limits, p
             messages.append(tool_message(call, None if answer is None else fill_text(answer, task.task_id)))
     rollout = Rollout(
         task_id=task.task_id, policy=policy, messages=tuple(messages[asked:]), final=final,
-        usage=Usage(read, written), latency_s=sum(seconds), turns=len(seconds), misses=misses, problem=problem,
+        usage=Usage(read, written), latency_s=sum(seconds), turns=len(seconds), misses=misses,
+        problem=problem,
     )  # fmt: skip
     return Timed(rollout, tuple(seconds))
