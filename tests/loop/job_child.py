@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from strop.loop.jobs import run_job, write_atomically
+from strop.loop.jobs import run_job
+from strop.store.files import write_atomically
 
 
 def child() -> None:

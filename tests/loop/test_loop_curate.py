@@ -94,6 +94,19 @@ def test_a_captured_twin_counts_once_and_the_agents_record_wins(config: Config, 
     assert all(c.trace.customer for c in kept if c.trace.source == "otlp")
 
 
+@pytest.mark.parametrize("server_first", [True, False])
+def test_a_twin_with_the_same_hash_is_merged_and_no_copy(
+    config: Config, db: Database, server_first: bool
+) -> None:
+    at = 0 if server_first else 50 * DAY
+    add_traces(db, [trace(n, source="capture", started_at=at, ended_at=at) for n in range(20)])
+    add_traces(db, [trace(n, started_at=n * DAY + 1) for n in range(20)])
+    report = curate(config, db)
+    assert (report["pulled"], report["kept"], report["captured"]["merged"]) == (40, 20, 20)
+    assert report["dropped"] == {"merged with the agent's record": 20}
+    assert {c.trace.source for c in load_curated(db)} == {"otlp"}
+
+
 def test_the_loudest_customer_is_capped_in_training_only(config: Config, db: Database) -> None:
     add_traces(db, [trace(n, customer="big" if n % 2 else f"c{n % 20}") for n in range(200)])
     report = curate(config, db)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from strop.errors import StropError
-from strop.loop.jobs import run_job, stop, write_atomically
+from strop.loop.jobs import run_job, stop
+from strop.store.files import write_atomically
 
 CHILD = str(Path(__file__).with_name("job_child.py"))
 ARGV = [sys.executable, CHILD, "child"]

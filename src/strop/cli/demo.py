@@ -61,26 +61,26 @@ def demo(session: Session, full: bool) -> None:
 
 def _found(session: Session) -> None:
     """Set the company up, once."""
-    from strop.loop.jobs import write_atomically
+    from strop.store.files import write_atomically
 
     root, done = session.config.root, _marker(session, "company")
+    done.parent.mkdir(parents=True, exist_ok=True)
     if done.exists():
         return
     _say(session, f"the company: {INQUIRIES} inquiries over {DAYS} simulated days")
     (root / "logistics" / "company.db").unlink(missing_ok=True)
     numbers = ("--days", str(DAYS), "--inquiries", str(INQUIRIES), "--seed", str(SEED))
     facts = company.call(root, "company", "init", "--db", company.DB, *numbers)
-    write_atomically(root / "logistics" / "baselines.json", company.call(root, "company", "baselines"))
     write_atomically(done, facts)
 
 
 def _traffic(session: Session, db: Database) -> None:
     """Let the agent work with the teacher and export to strop's receiver; its ids make repeats harmless."""
-    from strop.loop.jobs import write_atomically
     from strop.loop.pull import land
     from strop.serve.app import build
     from strop.serve.run import running
     from strop.sources.receiver import Receiver
+    from strop.store.files import write_atomically
 
     root, done = session.config.root, _marker(session, "traffic")
     if done.exists():
@@ -147,8 +147,8 @@ def _serving(session: Session, db: Database, result: dict[str, Any]) -> dict[str
 
 def _once(session: Session, name: str, work: Any) -> dict[str, Any]:
     """Do a part of the demo, or take what an interrupted demo left of it; seconds are added."""
-    from strop.loop.jobs import write_atomically
     from strop.loop.steps import read_json
+    from strop.store.files import write_atomically
 
     marker = _marker(session, name)
     if marker.exists():
@@ -200,7 +200,7 @@ def _quantile(sorted_seconds: list[float], q: float) -> float | None:
 
 def _finish(session: Session, document: dict[str, Any]) -> None:
     """Leave demo.json; the next demo begins a new loop on the same data."""
-    from strop.loop.jobs import write_atomically
+    from strop.store.files import write_atomically
 
     write_atomically(session.config.state / "demo.json", document)
     for name in ("loop", "serving"):

@@ -25,7 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strop.errors import StropError
+from strop.errors import ConfigError, OutsideServiceError, StropError
+from strop.store.files import write_atomically
 
 FOLDER_VARIABLE = "STROP_JOB_DIR"
 MAX_DEATHS = 3  # restarts of a child that was killed without any progress in between
@@ -95,16 +96,6 @@ def stop_all(run_folder: Path) -> int:
     return sum(stop(job.parent) for job in sorted(run_folder.glob("*/job.json")))
 
 
-def write_atomically(path: Path, value: Any) -> None:
-    """Write JSON so that readers see all of it or the file of before."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("w", encoding="utf-8") as out:
-        json.dump(value, out)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-
-
 def _take(folder: Path) -> int | None:
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -146,7 +137,8 @@ def _judge(code: int, deaths: int, folder: Path) -> None:
     log = folder / "output.log"
     if code >= 0:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
-        raise StropError(
+        kind = {2: ConfigError, 3: OutsideServiceError}.get(code, StropError)
+        raise kind(
             f"{folder.name} failed (exit {code}): {lines[-1]}",
             where=str(log),
             fix="see the log; the same command continues from the last checkpoint",

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.config import Config
 from strop.errors import InputError
 from strop.loop.engine.protocol import Json, Step, StepContext, Watcher
-from strop.loop.jobs import write_atomically
 from strop.records import Candidate, digest
+from strop.store.files import write_atomically
 
 if TYPE_CHECKING:
     from strop.records import Verdict
@@ -96,8 +95,8 @@ def steps(config: Config, db: Database) -> Mapping[str, Step]:
         candidate = Candidate(
             candidate_id=trained["candidate_id"],
             path=trained["path"],
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            lineage=trained.get("lineage", {}),
+            created_at=trained["finished_at"],
+            lineage=trained["lineage"],
         )
         report = read_json(Path(arg["report"]))
         return verdict_json(promote(config, db, report, context.run_id, candidate))
