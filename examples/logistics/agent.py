@@ -15,10 +15,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 import sqlalchemy as sa
@@ -32,6 +33,8 @@ from logistics.tools import SYSTEM_PROMPT, TOOLS, Desk
 
 MAX_TURNS: Final = 4
 MAX_NEW_TOKENS: Final = 160
+# What goes along with every chat call, beside the trace context.
+CARRIED: Final = ("user.name", "user.email", "user.phone", "customer.id", "workflow.id")
 
 
 class InvalidAnswerError(Exception):
@@ -87,7 +90,7 @@ class Agent:
             attributes[COPIES] = str(asked.copies)
         with self.telemetry.run(f"{self._model} {asked.ticket}", asked.at, attributes) as span:
             try:
-                run.answer = self._converse(asked, run, span)
+                run.answer = self._converse(asked, run, span, baggage(attributes))
             except InvalidAnswerError as error:
                 run.error = str(error)
                 span.fail(run.error)
@@ -97,13 +100,13 @@ class Agent:
         self.telemetry.flush()
         return run
 
-    def _converse(self, asked: Asked, run: Run, span: RunSpan) -> dict[str, Any]:
+    def _converse(self, asked: Asked, run: Run, span: RunSpan, carried: str) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [
             {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": asked.text},
         ]
         for _ in range(MAX_TURNS):
-            message = self._chat(messages, run, span)
+            message = self._chat(messages, run, span, carried)
             messages.append(message)
             if not message.get("tool_calls"):
                 return parse_answer(message.get("content"))
@@ -114,7 +117,7 @@ class Agent:
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
         raise InvalidAnswerError(f"no answer within {MAX_TURNS} turns")
 
-    def _chat(self, messages: list[dict[str, Any]], run: Run, span: RunSpan) -> dict[str, Any]:
+    def _chat(self, messages: list[dict[str, Any]], run: Run, span: RunSpan, carried: str) -> dict[str, Any]:
         chat = span.chat(self._model)
         request = {
             "model": self._model,
@@ -124,9 +127,8 @@ class Agent:
             "max_tokens": MAX_NEW_TOKENS,
         }
         started = time.perf_counter()
-        response = self._http.post(
-            "chat/completions", json=request, headers={"traceparent": traceparent(chat)}
-        )
+        headers = {"traceparent": traceparent(chat), "baggage": carried}
+        response = self._http.post("chat/completions", json=request, headers=headers)
         response.raise_for_status()
         modelled = response.headers.get("x-modelled-latency-ms")
         seconds = float(modelled) / 1000 if modelled else time.perf_counter() - started
@@ -143,6 +145,12 @@ class Agent:
         )
         run.cost_usd += cost
         return _history(body["choices"][0]["message"])
+
+
+def baggage(attributes: Mapping[str, str]) -> str:
+    """Return the W3C header that tells the endpoint whose run this is: what it records of its own can
+    then be joined, and the people in it redacted."""
+    return ",".join(f"{key}={quote(attributes[key], safe='')}" for key in CARRIED)
 
 
 def _history(message: dict[str, Any]) -> dict[str, Any]:
