@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from strop.records import Curated, Rollout, Task
+from strop.store.traces import CAPTURE
+
+
+def is_own(curated: Curated, own_models: Collection[str]) -> bool:
+    """Say whether a trace is one of the project's own models at work, not the teacher."""
+    return curated.trace.source == CAPTURE or curated.trace.model in own_models
 
 
 def task_of(curated: Curated) -> Task | None:

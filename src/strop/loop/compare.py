@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from strop.config import Config
-from strop.environments import Limits, ReplayTable, reference_of, roll_out, task_of
+from strop.environments import Limits, ReplayTable, is_own, reference_of, roll_out, task_of
 from strop.environments.replay import recorded_results
 from strop.environments.serial import converse
 from strop.errors import NotEnoughData
@@ -21,11 +21,11 @@ from strop.promote.baselines import baselines
 from strop.promote.compare import Arm
 from strop.promote.compare import compare as compare_arms
 from strop.promote.cost import cost
-from strop.promote.registry import CHAMPION, PREVIOUS, champion
+from strop.promote.registry import champion
 from strop.records import Curated, Rollout, Task, digest
 from strop.store import Database
 from strop.store.curated import load_curated
-from strop.store.registry import load_candidates
+from strop.store.registry import own_models
 
 Progress = Callable[[dict[str, Any]], None]
 TEST = frozenset({"test", "unseen"})
@@ -49,7 +49,7 @@ def compare(
     """
     own = own_models(db)
     curated = [c for c in load_curated(db) if c.trace.episodes and c.ground_truth is not None]
-    recorded = [(t, c) for c in curated if _is_teachers(c, own) and (t := task_of(c)) is not None]
+    recorded = [(t, c) for c in curated if not is_own(c, own) and (t := task_of(c)) is not None]
     tested = choose([pair for pair in recorded if pair[0].split in TEST], config.compare.max_tasks)
     if not tested:
         raise NotEnoughData(
@@ -96,11 +96,6 @@ def compare(
     return report
 
 
-def own_models(db: Database) -> frozenset[str]:
-    """Return the names under which strop's own models answer: their traces are not the teacher's."""
-    return frozenset({CHAMPION, PREVIOUS, *(c.candidate_id for c in load_candidates(db))})
-
-
 def choose(pairs: Sequence[tuple[Task, Curated]], most: int | None) -> list[tuple[Task, Curated]]:
     """Return all pairs, or `most` of them by the hash of their task: the same ones for every run."""
     if most is None or len(pairs) <= most:
@@ -138,10 +133,6 @@ def _limits(config: Config) -> Limits:
 
 def _values(tasks: Sequence[Task], key: str) -> dict[str, str]:
     return {t.task_id: str(t.ground_truth[key]) for t in tasks if t.ground_truth and key in t.ground_truth}
-
-
-def _is_teachers(curated: Curated, own: frozenset[str]) -> bool:
-    return curated.trace.source != "capture" and curated.trace.model not in own
 
 
 def _models(config: Config, db: Database, trained: dict[str, Any]) -> dict[str, Path]:

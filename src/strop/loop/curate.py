@@ -15,15 +15,11 @@ from strop.loop.labels import Labelled, find_labels, score_label
 from strop.records import JsonObject
 from strop.store import Database
 from strop.store.curated import load_splits, save_curated, save_labels
-from strop.store.traces import iter_records, skipped_counts, source_counts
-
-CAPTURE = "capture"
+from strop.store.traces import CAPTURE, agent_run_ids, iter_records, skipped_counts, source_counts
 
 
 class _Row(msgspec.Struct, frozen=True):
     item: Item
-    source: str
-    source_id: str
     problem: str | None
     labelled: Labelled
 
@@ -85,15 +81,15 @@ def _distinct(config: Config, db: Database) -> tuple[list[_Row], int, int, int]:
     A run that both the agent and the server recorded counts once: the agent's record knows workflow
     and customer.
     """
+    agents = agent_run_ids(db)
     rows: dict[str, _Row] = {}
-    twins: list[tuple[str, str]] = []
-    agents: set[str] = set()
-    copies = 0
+    copies = merged = captured = 0
     for trace_hash, trace in iter_records(db):
         if trace.source == CAPTURE:
-            twins.append((trace_hash, trace.source_id))
-        else:
-            agents.add(trace.source_id)
+            captured += 1
+            if trace.source_id in agents:
+                merged += 1
+                continue
         if trace_hash in rows:
             copies += 1
             continue
@@ -101,18 +97,10 @@ def _distinct(config: Config, db: Database) -> tuple[list[_Row], int, int, int]:
         scored = score_label(trace, config.labels.score)
         rows[trace_hash] = _Row(
             Item(trace_hash=trace_hash, customer=trace.customer, keys=keys, at=trace.ended_at),
-            trace.source,
-            trace.source_id,
             unreadable(trace),
             Labelled(trace_hash, trace.source_id, trace.workflow_id, trace.ended_at, scored),
         )
-    merged = 0
-    for trace_hash, source_id in twins:
-        row = rows.get(trace_hash)
-        if source_id in agents and row is not None and row.source == CAPTURE and row.source_id == source_id:
-            del rows[trace_hash]
-            merged += 1
-    return list(rows.values()), copies, merged, len(twins)
+    return list(rows.values()), copies, merged, captured
 
 
 def _enough(

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, func, select, true
+from sqlalchemy import and_, delete, exists, func, or_, select, true
 
 from strop.records import Curated, JsonObject, Trace
 from strop.store import schema
 from strop.store.database import Database
+from strop.store.traces import CAPTURE
 
 _decode = msgspec.json.Decoder(Trace).decode
 
@@ -41,14 +42,19 @@ def load_curated(
 ) -> Iterator[Curated]:
     """Yield curated traces, oldest first, with their ground truth where it is known.
 
+    Of copies the first one, and the agent's own record before the server's.
     splits: only these ("train", "validation", "test", "unseen"); None: all.
     """
     t, c, labels = schema.traces, schema.curated, schema.labels
+    other = schema.traces.alias()
+    same = and_(other.c.project == t.c.project, other.c.trace_hash == t.c.trace_hash)
+    agents = exists(select(other.c.source).where(same, other.c.source != CAPTURE))
     query = (
         select(t.c.trace_hash, t.c.body, c.c.kept, c.c.reason, c.c.group_id, c.c.split, labels.c.ground_truth)
         .join(c, and_(c.c.project == t.c.project, c.c.trace_hash == t.c.trace_hash))
         .outerjoin(labels, and_(labels.c.project == t.c.project, labels.c.trace_hash == t.c.trace_hash))
         .where(t.c.project == db.project, c.c.kept == true() if kept_only else true())
+        .where(or_(t.c.source != CAPTURE, ~agents))
         .order_by(t.c.started_at, t.c.source, t.c.source_id)
     )
     if splits is not None:

@@ -55,6 +55,14 @@ def load_candidates(db: Database) -> list[Candidate]:
         return [_candidate(dict(row)) for row in connection.execute(query).mappings()]
 
 
+def own_models(db: Database) -> frozenset[str]:
+    """Return the names under which the project's own models answered: their ids and all aliases."""
+    ids = (candidate.candidate_id for candidate in load_candidates(db))
+    with db.engine.connect() as connection:
+        query = select(aliases.c.alias).where(aliases.c.project == db.project).distinct()
+        return frozenset((*ids, *connection.scalars(query)))
+
+
 def point_aliases(db: Database, targets: Sequence[tuple[str, str | None]], why: str) -> None:
     """Point several aliases at candidates (None: nowhere) in one transaction."""
     at = _now()

@@ -16,6 +16,7 @@ from strop.store.database import Database
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Trace).decode
 _CHUNK = 400
+CAPTURE = "capture"  # the source of what strop's own server recorded
 
 
 def add_traces(db: Database, traces: Sequence[Trace], connection: Connection | None = None) -> int:
@@ -66,6 +67,14 @@ def source_counts(db: Database) -> dict[str, int]:
         t = schema.traces
         query = select(t.c.source, func.count()).where(t.c.project == db.project).group_by(t.c.source)
         return {row[0]: row[1] for row in connection.execute(query.order_by(t.c.source))}
+
+
+def agent_run_ids(db: Database) -> set[str]:
+    """Return the ids of the runs that an agent's own record is stored of."""
+    t = schema.traces
+    query = select(t.c.source_id).where(t.c.project == db.project, t.c.source != CAPTURE)
+    with db.engine.connect() as connection:
+        return set(connection.scalars(query))
 
 
 def iter_traces(db: Database) -> Iterator[tuple[str, Trace]]:

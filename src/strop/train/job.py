@@ -21,7 +21,7 @@ import msgspec
 import torch
 
 from strop.config import Config
-from strop.environments import Limits, ReplayTable, task_of
+from strop.environments import Limits, ReplayTable, is_own, task_of
 from strop.environments.replay import recorded_results
 from strop.errors import NotEnoughData, StropError
 from strop.grade.scorer import Scorer
@@ -33,6 +33,7 @@ from strop.records import Curated, Grade, Rollout, Task, digest
 from strop.store import Database, open_database
 from strop.store.curated import load_curated
 from strop.store.files import write_atomically
+from strop.store.registry import own_models
 from strop.train.checkpoint import Checkpoint, Checkpoints
 from strop.train.data import Row, episode_row, pick
 from strop.train.grpo import Grpo
@@ -50,6 +51,7 @@ class Data:
     table: ReplayTable
     reference_ok: set[str]
     traces: str
+    sources: dict[str, dict[str, int]]
 
 
 @dataclass
@@ -112,6 +114,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
             "seconds": sum(s["seconds"] for s in run.steps),
             "seconds_process": time.perf_counter() - started,
             "episodes": len(data.rows), "tasks": len(data.tasks), "hard_tasks": len(data.hard),
+            "sources": data.sources,
         }  # fmt: skip
     db.close()
     checkpoints.clear()
@@ -124,17 +127,23 @@ def cache_folder(config: Config) -> Path:
 
 
 def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) -> Data:
-    """Read training traces, their grades and the record. Raises NotEnoughData where nothing is left."""
+    """Read training traces, their grades and the record. Raises NotEnoughData where nothing is left.
+
+    Imitated are well graded episodes. Practised are all tasks of the teacher's traces, and of the own
+    models' traces those that they were graded well for.
+    """
     curated = [c for c in load_curated(db, {"train"}) if c.trace.episodes]
     everything = load_curated(db, {"train"}, kept_only=False)
     table = ReplayTable(recorded_results(everything, {"train"}))
     grades = dict(scorer.grade_curated(curated))
     good = [c for c in curated if _score(grades, c) >= config.train.sft_min_score]
-    rows = [row for row in (episode_row(renderer, c) for c in good) if row is not None]
-    rows = [row for row in rows if len(row.ids) <= config.train.max_tokens]
-    tasks = {c.trace_hash: task_of(c) for c in curated if c.ground_truth is not None}
-    practised = [task for task in tasks.values() if task is not None]
+    encoded = {c.trace_hash: episode_row(renderer, c) for c in good}
+    rows = {k: row for k, row in encoded.items() if row and len(row.ids) <= config.train.max_tokens}
     good_ids = {c.trace_hash for c in good}
+    own = own_models(db)
+    admitted = [c for c in curated if c.ground_truth is not None]
+    admitted = [c for c in admitted if c.trace_hash in good_ids or not is_own(c, own)]
+    practised = [task for task in map(task_of, admitted) if task is not None]
     if not rows or not practised:
         raise NotEnoughData(
             f"{len(rows)} training episodes have a grade of at least {config.train.sft_min_score} "
@@ -142,13 +151,28 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
             fix="lower train.sft_min_score, or look at the grades: strop grade",
         )
     return Data(
-        rows=rows,
+        rows=list(rows.values()),
         tasks=practised,
         hard=[task for task in practised if task.task_id not in good_ids],
         table=table,
         reference_ok={key for key, grade in grades.items() if grade.score is not None},
         traces=digest(sorted(c.trace_hash for c in curated)),
+        sources=_sources(curated, own, set(rows), {task.task_id for task in practised}),
     )
+
+
+def _sources(
+    curated: Sequence[Curated], own: frozenset[str], imitated: set[str], practised: set[str]
+) -> dict[str, dict[str, int]]:
+    """Count training traces by who recorded them, own models' apart, and what became of them."""
+    counts: dict[str, dict[str, int]] = {}
+    for c in curated:
+        name = f"{c.trace.source}, own model" if is_own(c, own) else c.trace.source
+        row = counts.setdefault(name, {"traces": 0, "imitated": 0, "practised": 0})
+        row["traces"] += 1
+        row["imitated"] += c.trace_hash in imitated
+        row["practised"] += c.trace_hash in practised
+    return counts
 
 
 def _score(grades: dict[str, Grade], curated: Curated) -> float:
