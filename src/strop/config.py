@@ -187,12 +187,14 @@ class Compare(Section):
     """The comparison on the untouched test split.
 
     max_tasks: compare on this many tasks, chosen by hash. facets: keys of ground_truth whose values
-    group the report (carrier, language, ...). batch: rollouts side by side.
+    group the report (carrier, language, ...). batch: rollouts side by side. timed: tickets that the
+    candidate answers one at a time, to measure what serving costs.
     """
 
     max_tasks: int | None = None
     facets: tuple[str, ...] = ()
     batch: int = 64
+    timed: int = Field(default=20, ge=1)
 
 
 class Baselines(Section):

@@ -21,15 +21,18 @@ STAND_IN = (
     "The teacher is a stand-in for the frontier model: a scripted endpoint on loopback with modelled faults, "
     "latency and price. Everything else is real."
 )
-DAYS, INQUIRIES, SEED = 14, 2400, 7
-SERVED = 60
-# What --full trains longer; everything else is the example's strop.toml.
-FULL = {"train.sft_steps": 120, "train.grpo_steps": 60}
+DAYS, SEED = 14, 7
+# What --full does longer; everything else is the example's strop.toml.
+FULL = {"train.sft_steps": 120, "train.grpo_steps": 60, "compare.max_tasks": 10_000}
 
 
 @command("demo")
 @click.option("--full", is_flag=True, help="Train to the end (under 2 hours) instead of a few steps.")
-def demo(session: Session, full: bool) -> None:
+@click.option(
+    "--inquiries", default=2400, show_default=True, help="Inquiries that the agent answered before."
+)
+@click.option("--served", default=60, show_default=True, help="Inquiries through the new model afterwards.")
+def demo(session: Session, full: bool, inquiries: int, served: int) -> None:
     """Build a small company here and close its loop: traces, grades, training, verdict, serving.
 
     Exits 0 for any honest verdict. The same command continues after a crash.
@@ -46,10 +49,10 @@ def demo(session: Session, full: bool) -> None:
     company.unpack(root)
     started = time.monotonic()
     with FolderLock(root / ".strop" / "demo.lock"), session.store() as db:
-        _found(session)
+        _found(session, inquiries)
         _traffic(session, db)
         result = _once(session, "loop", lambda: _loop(session))
-        serving = _once(session, "serving", lambda: _serving(session, db, result))
+        serving = _once(session, "serving", lambda: _serving(session, db, result, served))
     report = read_json(Path(result["compare"]["report"]))
     document = _document(result, report, serving, result["demo_seconds"] + serving["demo_seconds"])
     document["seconds"]["this_call"] = round(time.monotonic() - started, 1)
@@ -59,7 +62,7 @@ def demo(session: Session, full: bool) -> None:
         _show(session, result, document)
 
 
-def _found(session: Session) -> None:
+def _found(session: Session, inquiries: int) -> None:
     """Set the company up, once."""
     from strop.store.files import write_atomically
 
@@ -67,9 +70,9 @@ def _found(session: Session) -> None:
     done.parent.mkdir(parents=True, exist_ok=True)
     if done.exists():
         return
-    _say(session, f"the company: {INQUIRIES} inquiries over {DAYS} simulated days")
+    _say(session, f"the company: {inquiries} inquiries over {DAYS} simulated days")
     (root / "logistics" / "company.db").unlink(missing_ok=True)
-    numbers = ("--days", str(DAYS), "--inquiries", str(INQUIRIES), "--seed", str(SEED))
+    numbers = ("--days", str(DAYS), "--inquiries", str(inquiries), "--seed", str(SEED))
     facts = company.call(root, "company", "init", "--db", company.DB, *numbers)
     write_atomically(done, facts)
 
@@ -125,7 +128,7 @@ def _loop(session: Session) -> dict[str, Any]:
     return run_loop(session, {})
 
 
-def _serving(session: Session, db: Database, result: dict[str, Any]) -> dict[str, Any]:
+def _serving(session: Session, db: Database, result: dict[str, Any], served: int) -> dict[str, Any]:
     """Serve the new model and send it inquiries with the same agent, warm, one at a time."""
     from strop.promote.registry import CHAMPION
     from strop.serve.open import open_app
@@ -134,13 +137,13 @@ def _serving(session: Session, db: Database, result: dict[str, Any]) -> dict[str
     candidate = result["train"]["candidate_id"]
     name = CHAMPION if result["promoted"] else candidate
     whom = "the champion" if result["promoted"] else "the candidate by its own name: it is not promoted"
-    _say(session, f"{SERVED} inquiries through {whom}")
+    _say(session, f"{served} inquiries through {whom}")
     app = open_app(session.config, db, candidate_id=candidate, no_key=True, environ={})
     with running(app) as base_url:
         told = company.call(
             session.config.root, "agent", "run", "--db", company.DB, "--base-url", base_url, "--model", name,
             "--otlp", base_url.removesuffix("/v1"), "--from-day", str(DAYS + 1), "--to-day", str(DAYS + 1),
-            "--limit", str(SERVED), "--threads", "1",
+            "--limit", str(served), "--threads", "1",
         )  # fmt: skip
     return {"model": name, **told}
 

@@ -29,7 +29,7 @@ from strop.store.registry import own_models
 
 Progress = Callable[[dict[str, Any]], None]
 TEST = frozenset({"test", "unseen"})
-_WARM, _TIMED = 4, 20  # tickets served to warm up, and then timed
+_WARM = 4  # tickets that warm the engine up before it is timed
 
 
 def compare(
@@ -113,7 +113,7 @@ def _serving(
 
     model = LocalModel.load(path, threads=config.train.threads)
     limits = _limits(config)
-    sample = sorted(tasks, key=lambda task: digest(["serving", task.task_id]))[: _WARM + _TIMED]
+    sample = sorted(tasks, key=lambda task: digest(["serving", task.task_id]))[: _WARM + config.compare.timed]
     timed = [converse(model, task, table, limits, "candidate") for task in sample]
     timed = timed[_WARM:] or timed
     turns = [seconds for one in timed for seconds in one.turns]
