@@ -76,10 +76,12 @@ class Progressing:
         names = tuple(name for name, _ in columns)
         if names != self._header:
             self._header = names
-            self._console.print("  ".join(f"{name:>{width}}" for name, width in columns), style="bold")
+            self._console.print(
+                "  ".join(f"{name:>{width}}" for name, width in columns), style="bold", soft_wrap=True
+            )
         values = {**news, **dict(extra)}
         row = "  ".join(f"{_cell(values.get(name)):>{width}}" for name, width in columns)
-        self._console.print(row, highlight=False, markup=False)
+        self._console.print(row, highlight=False, markup=False, soft_wrap=True)
 
 
 def _rates(prefix: str, values: object) -> tuple[tuple[str, Any], ...]:

@@ -19,18 +19,20 @@ async def loop(run: Run, options: Json) -> Json:
     """
     pulled = await run.step("pull")
     curated = await run.step("curate", {"allow_small": options.get("allow_small")})
-    graded = await run.step(
-        "grade", {"allow_binary": options.get("allow_binary"), "unsafe": bool(options.get("unsafe_grader"))}
-    )
+    unsafe = bool(options.get("unsafe_grader"))
+    graded = await run.step("grade", {"allow_binary": options.get("allow_binary"), "unsafe": unsafe})
     trained = await run.step("train")
-    compared = await run.step("compare", {"trained": trained})
-    verdict = await run.step("judge", {"report": compared["report"], "candidate": trained})
+    compared = await run.step("compare", {"trained": trained, "unsafe": unsafe})
+    judged = {"report": compared["report"], "candidate": trained}
+    rows = {key: curated[key] for key in ("pulled", "kept", "dropped")}
+    seen = {**judged, "rows": rows, "distribution": graded["distribution"]}
+    verdict = await run.step("judge", seen)
     if verdict["decision"] == "promote" and options.get("approval"):
         await run.publish("waiting", {"for": APPROVAL, "verdict": verdict})
         answer = await run.wait(APPROVAL, timeout_s=APPROVAL_TIMEOUT_S)
         if answer is None or not answer.get("approved"):
             return _result(run, pulled, curated, graded, trained, compared, verdict, promoted=False)
-    await run.step("promote", {"report": compared["report"], "candidate": trained})
+    await run.step("promote", judged)
     promoted = verdict["decision"] == "promote"
     return _result(run, pulled, curated, graded, trained, compared, verdict, promoted=promoted)
 

@@ -76,17 +76,28 @@ def steps(config: Config, db: Database) -> Mapping[str, Step]:
         from strop.loop.compare import compare
         from strop.promote.report import html
 
-        report = compare(config, db, context.run_id, arg["trained"], on_progress=context.progress)
+        report = compare(
+            config,
+            db,
+            context.run_id,
+            arg["trained"],
+            on_progress=context.progress,
+            unsafe=bool(arg.get("unsafe")),
+        )
         write_atomically(context.folder / REPORT, report)
         (context.folder / PAGE).write_text(html(report), encoding="utf-8")
         means = {name: {k: arm[k] for k in ("mean", "ci95", "n")} for name, arm in report["arms"].items()}
         return {"report": str(context.folder / REPORT), "page": str(context.folder / PAGE), "means": means}
 
-    def judge(arg: Json, _context: StepContext) -> Json:
+    def judge(arg: Json, context: StepContext) -> Json:
         from strop.promote.gate import decide
+        from strop.promote.report import html
 
-        candidate_id = str(arg["candidate"]["candidate_id"])
-        return verdict_json(decide(read_json(Path(arg["report"])), config.promote, candidate_id=candidate_id))
+        report, trained = read_json(Path(arg["report"])), arg["candidate"]
+        verdict = verdict_json(decide(report, config.promote, candidate_id=str(trained["candidate_id"])))
+        document = run_document(config, report, trained, verdict, arg.get("rows"), arg.get("distribution"))
+        (context.folder / PAGE).write_text(html(document), encoding="utf-8")
+        return verdict
 
     def promote(arg: Json, context: StepContext) -> Json:
         from strop.loop.promote import promote
@@ -124,6 +135,27 @@ def latest_with(config: Config, name: str) -> Path:
 def read_json(path: Path) -> Json:
     """Read a JSON document that a step wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def run_document(
+    config: Config,
+    report: Json,
+    trained: Json,
+    verdict: Json,
+    rows: Json | None = None,
+    distribution: Json | None = None,
+) -> Json:
+    """Return what one page tells about a run (`promote.report.html`)."""
+    return {
+        **report,
+        "project": config.project.name,
+        "at": trained["finished_at"],
+        "rows": rows,
+        "scores": {**report["arms"], "baselines": report.get("baselines", {})},
+        "distribution": distribution,
+        "train": trained,
+        "verdict": verdict,
+    }
 
 
 def verdict_json(verdict: Verdict) -> Json:
