@@ -31,7 +31,7 @@ FULL = {"train.sft_steps": 120, "train.grpo_steps": 60, "compare.max_tasks": 10_
 @click.option(
     "--inquiries", default=2400, show_default=True, help="Inquiries that the agent answered before."
 )
-@click.option("--served", default=60, show_default=True, help="Inquiries through the new model afterwards.")
+@click.option("--served", default=60, show_default=True, help="Inquiries for the new model.")
 def demo(session: Session, full: bool, inquiries: int, served: int) -> None:
     """Build a small company here and close its loop: traces, grades, training, verdict, serving.
 
