@@ -14,8 +14,10 @@ from strop.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "NOTES.md"]
-    + list((ROOT / "docs").glob("*.md"))
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/NOTES.md")),
+        *(ROOT / "docs").glob("*.md"),
+    ]
 )
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HELP = re.compile(r"(?<=^```text\n)(Usage: strop.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
