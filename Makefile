@@ -1,6 +1,6 @@
 # make demo        the whole loop on an example company, in this folder
 # make test        the fast tests     make test-slow   with real servers and minutes of CPU
-# make check       style, types, the direction of imports
+# make check       style, types, the direction of imports, documents
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -46,6 +46,7 @@ check: .venv/.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
 
 clean:
 	rm -rf .venv .venv-phoenix .strop .cache .pytest_cache .ruff_cache .import_linter_cache strop.toml logistics

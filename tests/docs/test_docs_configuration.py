@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from strop.config import Config, load
+from strop.grade.load import load_grader
 
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 _ROW = re.compile(r"^\| `([^`]+)` \| (not set|required|`[^`]+`) \| (.+) \|$", re.MULTILINE)
@@ -73,3 +74,9 @@ def test_the_readmes_strop_toml_loads(tmp_path: Any) -> None:
     config = load(tmp_path, environ={})
     assert config.grade.extract and config.labels.sql and config.promote.approval
     assert len(example.splitlines()) <= 30
+
+
+def test_the_readmes_grader_is_one_whose_components_are_read(tmp_path: Any) -> None:
+    (example,) = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+    (tmp_path / "grader.py").write_text(example, encoding="utf-8")
+    assert load_grader(tmp_path / "grader.py").weights == {"answer_ok": 0.75, "tool_ok": 0.25}
