@@ -15,6 +15,7 @@ from typing import Any
 
 import strop
 from strop.errors import ConfigError, OutsideServiceError
+from strop.grade.child import Spawner
 
 DB = "sqlite:///logistics/company.db"
 _FIRST_LINE_S = 60.0
@@ -68,18 +69,18 @@ def call(root: Path, module: str, *arguments: str, key: str | None = None) -> An
 
 @contextmanager
 def service(root: Path, module: str) -> Generator[str]:
-    """Run a company service for as long as the block lasts; yield the base URL from its first line."""
+    """Run a company service for as long as the block, or this process, lasts; yield its base URL."""
     log = root / ".strop" / f"{module}.log"
     log.parent.mkdir(exist_ok=True)
+    spawner = Spawner()
     with log.open("ab") as errors:
-        child = subprocess.Popen(
+        child = spawner.start(
             [sys.executable, "-m", f"logistics.{module}"],
             cwd=root,
             env=_environment(root),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            launcher=True,
         )
     try:
         yield _first_line(child, module, log)
@@ -92,14 +93,15 @@ def service(root: Path, module: str) -> Generator[str]:
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
+        spawner.close()
 
 
-def _first_line(child: subprocess.Popen[str], module: str, log: Path) -> str:
+def _first_line(child: subprocess.Popen[bytes], module: str, log: Path) -> str:
     assert child.stdout is not None
     watchdog = threading.Timer(_FIRST_LINE_S, child.kill)
     watchdog.start()
     try:
-        line = child.stdout.readline().strip()
+        line = child.stdout.readline().decode().strip()
     finally:
         watchdog.cancel()
     if not line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,48 +48,42 @@ def demo(session: Session, full: bool, inquiries: int, served: int) -> None:
         session.overrides.setdefault(key, value)
     session.err.print(STAND_IN, style="yellow", highlight=False)
     company.unpack(root)
-    started = time.monotonic()
     with FolderLock(root / ".strop" / "demo.lock"), session.store() as db:
-        _found(session, inquiries)
-        _traffic(session, db)
+        if (root / ".strop" / "demo.json").exists():
+            _say(
+                session,
+                "a demo ended here before: a new loop on the traces that are here, its own among them",
+            )
+        founded = _once(session, "company", lambda: _found(session, inquiries))
+        traffic = _once(session, "traffic", lambda: _traffic(session, db))
         result = _once(session, "loop", lambda: _loop(session))
         serving = _once(session, "serving", lambda: _serving(session, db, result, served))
     report = read_json(Path(result["compare"]["report"]))
-    document = _document(result, report, serving, result["demo_seconds"] + serving["demo_seconds"])
-    document["seconds"]["this_call"] = round(time.monotonic() - started, 1)
-    _finish(session, document)
+    parts = {"company": founded, "traffic": traffic, "loop": result, "serving": serving}
+    document = _document(result, report, serving, {n: part["demo_seconds"] for n, part in parts.items()})
+    _finish(session, result, report, document)
     session.emit(document)
     if not session.json:
         _show(session, result, document)
 
 
-def _found(session: Session, inquiries: int) -> None:
-    """Set the company up, once."""
-    from strop.store.files import write_atomically
-
-    root, done = session.config.root, _marker(session, "company")
-    done.parent.mkdir(parents=True, exist_ok=True)
-    if done.exists():
-        return
+def _found(session: Session, inquiries: int) -> dict[str, Any]:
+    """Set the company up; what an interrupted call left of its database is written anew."""
+    root = session.config.root
     _say(session, f"the company: {inquiries} inquiries over {DAYS} simulated days")
     (root / "logistics" / "company.db").unlink(missing_ok=True)
     numbers = ("--days", str(DAYS), "--inquiries", str(inquiries), "--seed", str(SEED))
-    facts = company.call(root, "company", "init", "--db", company.DB, *numbers)
-    write_atomically(done, facts)
+    return company.call(root, "company", "init", "--db", company.DB, *numbers)
 
 
-def _traffic(session: Session, db: Database) -> None:
+def _traffic(session: Session, db: Database) -> dict[str, Any]:
     """Let the agent work with the teacher and export to strop's receiver; its ids make repeats harmless."""
     from strop.loop.pull import land
     from strop.serve.app import build
     from strop.serve.run import running
     from strop.sources.receiver import Receiver
-    from strop.store.files import write_atomically
 
-    root, done = session.config.root, _marker(session, "traffic")
-    if done.exists():
-        _say(session, "the agent's traces are here already")
-        return
+    root = session.config.root
     source = next(s for s in session.config.sources if s.kind == "otlp")
 
     def sink(traces: list[Trace], skipped: list[Skipped]) -> None:
@@ -118,8 +113,8 @@ def _traffic(session: Session, db: Database) -> None:
             fix="strop demo",
         )
     told.pop("turns")
-    write_atomically(done, {**told, "received": received})
     _say(session, f"exported {told['exported']}, received {received}")
+    return {**told, "received": received}
 
 
 def _loop(session: Session) -> dict[str, Any]:
@@ -148,14 +143,15 @@ def _serving(session: Session, db: Database, result: dict[str, Any], served: int
     return {"model": name, **told}
 
 
-def _once(session: Session, name: str, work: Any) -> dict[str, Any]:
-    """Do a part of the demo, or take what an interrupted demo left of it; seconds are added."""
+def _once(session: Session, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do a part of the demo, or take what an earlier call left of it; `demo_seconds` is what it took."""
     from strop.loop.steps import read_json
     from strop.store.files import write_atomically
 
     marker = _marker(session, name)
     if marker.exists():
         return read_json(marker)
+    marker.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     result = {**work(), "demo_seconds": time.monotonic() - started}
     write_atomically(marker, result)
@@ -163,7 +159,7 @@ def _once(session: Session, name: str, work: Any) -> dict[str, Any]:
 
 
 def _document(
-    result: dict[str, Any], report: dict[str, Any], serving: dict[str, Any], loop_s: float
+    result: dict[str, Any], report: dict[str, Any], serving: dict[str, Any], seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Return what `strop demo --json` prints, from what the steps reported."""
     arms = {"baselines": report.get("baselines", {})}
@@ -189,7 +185,11 @@ def _document(
             "tokens": {"prompt": serving["prompt_tokens"], "completion": serving["completion_tokens"]},
         },
         "cost": report.get("cost"),
-        "seconds": {"install": float(install) if install else None, "loop": round(loop_s, 1)},
+        "seconds": {
+            "install": float(install) if install else None,
+            "loop": round(sum(seconds.values()), 1),
+            "parts": {name: round(part, 1) for name, part in seconds.items()},
+        },
         "report": result["compare"]["page"],
     }
 
@@ -201,10 +201,19 @@ def _quantile(sorted_seconds: list[float], q: float) -> float | None:
     return round(sorted_seconds[max(0, -(-len(sorted_seconds) * int(q * 100) // 100) - 1)] * 1000, 1)
 
 
-def _finish(session: Session, document: dict[str, Any]) -> None:
-    """Leave demo.json; the next demo begins a new loop on the same data."""
+def _finish(
+    session: Session, result: dict[str, Any], report: dict[str, Any], document: dict[str, Any]
+) -> None:
+    """Leave demo.json and the whole page; the next demo begins a new loop on the same data."""
+    from strop.loop.steps import run_document
+    from strop.promote.report import html
     from strop.store.files import write_atomically
 
+    told = run_document(session.config, report, result["train"], document["verdict"], document["rows"])
+    distribution = result["grade"]["distribution"]
+    page = {**told, "distribution": distribution, "simulated": [STAND_IN]}
+    page |= {"serving": document["serving"], "seconds": document["seconds"]}
+    Path(document["report"]).write_text(html(page), encoding="utf-8")
     write_atomically(session.config.state / "demo.json", document)
     for name in ("loop", "serving"):
         _marker(session, name).unlink(missing_ok=True)

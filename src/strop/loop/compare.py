@@ -136,9 +136,8 @@ def _values(tasks: Sequence[Task], key: str) -> dict[str, str]:
 
 
 def _models(config: Config, db: Database, trained: dict[str, Any]) -> dict[str, Path]:
-    cache = Path(os.environ.get("STROP_CACHE") or config.state / "cache")
     models = {
-        "base": base_folder(config.train.base, cache, config.root),
+        "base": base_folder(config.train.base, config.cache, config.root),
         "sft": Path(trained["sft_path"]),
         "candidate": Path(trained["path"]),
     }

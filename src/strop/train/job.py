@@ -92,7 +92,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
     started = time.perf_counter()
     db = open_database(config.store_url, config.project.name)
     with Scorer(config, db) as scorer:
-        base = base_folder(config.train.base, cache_folder(config), config.root)
+        base = base_folder(config.train.base, config.cache, config.root)
         renderer = Renderer(base)
         data = prepare(config, db, scorer, renderer)
         run = Run(folder, config, data, base, best_dtype(), renderer)
@@ -119,11 +119,6 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
     db.close()
     checkpoints.clear()
     return result
-
-
-def cache_folder(config: Config) -> Path:
-    """Return where the converted base model is kept: STROP_CACHE, else `.strop/cache`."""
-    return Path(os.environ.get("STROP_CACHE") or config.state / "cache")
 
 
 def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) -> Data:
