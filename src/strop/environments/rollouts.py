@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strop.curate.surrogates import fill, fill_text
+from strop.curate.surrogates import fill_text
 from strop.environments.replay import ReplayTable, tool_message
+from strop.environments.tasks import filled
 from strop.records import Message, Rollout, Task, Usage
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class Limits:
 class Trajectory:
     """A rollout with its tokens.
 
-    ids: prompt and everything after it; sampled: True where the policy chose the token;
-    logprobs, entropies: of the sampled tokens under the policy that sampled them, in order.
+    task: as the policy saw it (`filled`); ids: prompt and everything after it; sampled: True where the
+    policy chose the token; logprobs, entropies: of the sampled tokens under the policy that sampled
+    them, in order.
     """
 
     task: Task
@@ -111,10 +113,11 @@ def _batch(
     longest = limits.max_tokens - limits.max_new_tokens
     prompts: list[list[int]] = []
     fits: list[bool] = []
+    tasks = [filled(task) for task in tasks]
     for task in tasks:
-        ids = renderer.prompt(fill(task.messages, task.task_id), task.tools)
+        ids = renderer.prompt(task.messages, task.tools)
         fits.append(len(ids) <= longest)
-        prompts.append(ids if fits[-1] else ids[:longest])
+        prompts.append(ids if fits[-1] else ids[:1])  # a place in the batch that costs nothing
     sampler.start(prompts, copies=group)
     rows = [
         Trajectory(task, list(ids), [False] * len(ids), len(ids), problem=None if fit else "prompt too long")

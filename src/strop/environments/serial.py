@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from strop.curate.surrogates import fill, fill_text
 from strop.environments.replay import ReplayTable, tool_message
 from strop.environments.rollouts import Limits
+from strop.errors import InputError
 from strop.models.chat import ChatModel
 from strop.records import Message, Rollout, Task, Usage
 
@@ -29,7 +30,11 @@ def converse(model: ChatModel, task: Task, table: ReplayTable, limits: Limits, p
     final, problem = None, "turn limit"
     for _ in range(limits.max_turns):
         started = time.perf_counter()
-        reply = model.chat(messages, task.tools, max_new_tokens=limits.max_new_tokens)
+        try:
+            reply = model.chat(messages, task.tools, max_new_tokens=limits.max_new_tokens)
+        except InputError:
+            problem = "prompt too long"
+            break
         seconds.append(time.perf_counter() - started)
         read, written = read + reply.usage.prompt_tokens, written + reply.usage.completion_tokens
         messages.append(reply.message)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
+
+from strop.curate.surrogates import fill
 from strop.records import Curated, Rollout, Task
 from strop.store.traces import CAPTURE
 
@@ -33,11 +36,21 @@ def task_of(curated: Curated) -> Task | None:
     )
 
 
+def filled(task: Task) -> Task:
+    """Return the task as a model sees it: placeholders of redacted people filled with surrogates.
+
+    A model's answer names the surrogates, so it is graded against this prompt.
+    """
+    return msgspec.structs.replace(task, messages=fill(task.messages, task.task_id))
+
+
 def reference_of(curated: Curated, policy: str = "teacher") -> Rollout:
     """Return the recorded episode as a rollout of whoever produced it."""
     episode = curated.trace.episodes[0]
     messages = episode.messages[len(episode.prompt()) :]
-    final = next((m.content for m in reversed(messages) if m.role == "assistant" and not m.tool_calls), None)
+    # The same rule as in offline grading: an episode that goes on after its answer has not ended with it.
+    last = messages[-1] if messages else None
+    final = last.content if last is not None and last.role == "assistant" and not last.tool_calls else None
     return Rollout(
         task_id=curated.trace_hash,
         policy=policy,
