@@ -52,14 +52,20 @@ class Sampler:
     def start(self, prompts: Sequence[Sequence[int]], copies: int = 1) -> None:
         """Prefill each prompt once and copy it to the rows of its group (row = prompt * copies + i).
 
-        The prompt's last token stays pending: `decode` feeds it and samples what follows.
+        What all prompts begin with (system turn, tools) is computed once for all of them. The prompt's
+        last token stays pending: `decode` feeds it and samples what follows.
         """
         n = len(prompts)
         self._place = [i * n + p for p in range(n) for i in range(copies)]
         self._lengths = [0] * (n * copies)
         self._pending = [prompt[-1] for prompt in prompts for _ in range(copies)]
         firsts = [p * copies for p in range(n)]
-        self._feed(firsts, [list(prompt[:-1]) for prompt in prompts])
+        shared = common_prefix(prompts)
+        self._feed(firsts[:1], [prompts[0][:shared]])
+        self.cache.copy_rows(slice(0, 1), slice(1, n), shared)
+        for row in firsts:
+            self._lengths[row] = shared
+        self._feed(firsts, [prompt[shared:-1] for prompt in prompts])
         longest = max(len(prompt) for prompt in prompts)
         for i in range(1, copies):
             self.cache.copy_rows(slice(0, n), slice(i * n, (i + 1) * n), longest)
@@ -139,6 +145,14 @@ class Sampler:
         self.model.step(ids, starts, self.cache)
         for row in rows:
             self._lengths[row] += len(given[row])
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, at most all but the last of the shortest."""
+    # What the first and the last in lexical order share, all between them share too.
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
+    most = min(len(prompt) for prompt in prompts) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 def greedy(logits_R_V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
