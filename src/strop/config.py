@@ -143,6 +143,7 @@ class Train(Section):
     episode was graded below `sft_min_score`, where the warm start has nothing to imitate.
     max_new_tokens: a turn; max_tokens: a whole rollout. checkpoint_seconds: at most this much work is
     done again after a crash, beside the step in progress; 0 writes a checkpoint at every step's end.
+    dtype: of the weights while training; auto takes what a short probe finds faster, once a run.
     """
 
     base: str = "smollm2-135m"
@@ -162,6 +163,7 @@ class Train(Section):
     max_tokens: int = 1024
     grpo_hard_share: float = Field(default=0.5, ge=0, le=1)
     checkpoint_seconds: float = 60.0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 class Teacher(Section):

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from strop.config import Config
-from strop.environments import Limits, ReplayTable, is_own, reference_of, roll_out, task_of
+from strop.environments import Limits, ReplayTable, filled, is_own, reference_of, roll_out, task_of
 from strop.environments.replay import recorded_results
 from strop.environments.serial import converse
 from strop.errors import NotEnoughData
@@ -69,10 +69,10 @@ def compare(
         }
         arms = [teacher]
         for name, path in models.items():
-            rollouts = _rolled(
-                config, folder / f"rollouts-{name}.jsonl", name, path, tasks, table, on_progress
-            )
-            arms.append(_graded(scorer, name, tasks, rollouts, "", sound))
+            dtype = trained["dtype"]
+            file = folder / f"rollouts-{name}-{_identity(config, path, dtype)}.jsonl"
+            rollouts = _rolled(config, file, name, path, dtype, tasks, table, on_progress)
+            arms.append(_graded(scorer, name, [filled(t) for t in tasks], rollouts, "", sound))
         facets = {key: _values(tasks, key) for key in config.compare.facets}
         report = compare_arms(
             arms, config, label=config.baselines.label, facets=facets, weights=scorer.weights
@@ -165,23 +165,27 @@ def _rolled(
     file: Path,
     name: str,
     path: Path,
+    dtype: str,
     tasks: Sequence[Task],
     table: ReplayTable,
     on_progress: Progress | None,
 ) -> list[Rollout]:
-    """Return one rollout a task, those of an interrupted comparison read from the run's folder."""
+    """Return one rollout a task, those of an interrupted comparison read from the run's folder.
+
+    dtype: the training's, for all arms alike.
+    """
     import torch
 
     from strop.models.llama import load_llama
-    from strop.models.local import best_dtype
     from strop.models.render import Renderer
 
+    _mend(file)
     known = {r.task_id: r for r in _read(file)}
     missing = [task for task in tasks if task.task_id not in known]
     if missing:
         torch.set_num_threads(config.train.threads or len(os.sched_getaffinity(0)))
         limits = _limits(config)
-        model, renderer = load_llama(path, best_dtype()), Renderer(path)
+        model, renderer = load_llama(path, getattr(torch, dtype)), Renderer(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as out:
             for trajectory in roll_out(model, renderer, missing, table, limits):
@@ -199,5 +203,19 @@ def _read(file: Path) -> Iterable[Rollout]:
         return
     with file.open("rb") as lines:
         for line in lines:
-            if line.endswith(b"\n"):  # a line that the kill cut short is rolled out again
-                yield msgspec.json.decode(line, type=Rollout)
+            yield msgspec.json.decode(line, type=Rollout)
+
+
+def _mend(file: Path) -> None:
+    """Remove a last line that a kill cut short: its rollout is made again, and what follows stays whole."""
+    if file.exists():
+        whole = file.read_bytes().rfind(b"\n") + 1
+        if whole < file.stat().st_size:
+            os.truncate(file, whole)
+
+
+def _identity(config: Config, path: Path, dtype: str) -> str:
+    """Identify what rollouts depend on beside their tasks, so that none is taken for another model's."""
+    t = config.train
+    limits = [config.environment.max_turns, t.max_new_tokens, t.max_tokens]
+    return digest([str(path), dtype, *limits])[:12]

@@ -12,6 +12,7 @@ from strop.loop.jobs import run_job
 from strop.promote.registry import register
 from strop.records import Candidate
 from strop.store import Database
+from strop.store.files import write_atomically
 
 
 def train(
@@ -24,10 +25,11 @@ def train(
     """
     folder: Path = config.state / "runs" / run_id / "train"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+    write_atomically(folder / "config.json", config.model_dump(mode="json"))
     result = run_job(
         folder,
-        [sys.executable, "-m", "strop.train.job"],
+        # -P: a file of the project's folder must not pass for a module of the trainer's.
+        [sys.executable, "-P", "-m", "strop.train.job"],
         cwd=config.root,
         on_progress=on_progress or (lambda line: None),
     )

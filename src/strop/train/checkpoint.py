@@ -63,9 +63,5 @@ class Checkpoints:
             about["phase"], about["step"], about["notes"], load_file(found / "state.safetensors")
         )
 
-    def clear(self) -> None:
-        """Remove all checkpoints: the run is done and its models are saved."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _complete(self) -> list[Path]:
         return [p for p in self._folder.iterdir() if p.name.isdigit()]

@@ -78,10 +78,13 @@ def main() -> int:
     folder = Path(os.environ["STROP_JOB_DIR"])
     config = Config.model_validate_json((folder / "config.json").read_bytes())
     try:
-        write_atomically(folder / "result.json", train(folder, config))
+        result = train(folder, config)
     except StropError as error:
         print(error.what, file=sys.stderr)
         return error.exit_code
+    write_atomically(folder / "result.json", result)
+    # Only now: a kill between the two must not cost the training.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return 0
 
 
@@ -95,7 +98,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
         base = base_folder(config.train.base, config.cache, config.root)
         renderer = Renderer(base)
         data = prepare(config, db, scorer, renderer)
-        run = Run(folder, config, data, base, best_dtype(), renderer)
+        run = Run(folder, config, data, base, settled_dtype(folder, config), renderer)
         checkpoints = Checkpoints(folder / "checkpoints", config.train.checkpoint_seconds)
         found = checkpoints.latest()
         run.steps = list(found.notes["steps"]) if found else []
@@ -105,7 +108,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
         lineage = _lineage(run, scorer.grader_hash)
         result = {
             "candidate_id": "", "path": "", "sft_path": str(warm),
-            **_keep(config, model, base),
+            **_keep(run, model),
             "lineage": lineage,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "steps": run.steps,
@@ -117,8 +120,16 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
             "sources": data.sources,
         }  # fmt: skip
     db.close()
-    checkpoints.clear()
     return result
+
+
+def settled_dtype(folder: Path, config: Config) -> torch.dtype:
+    """Return the run's dtype, probed once: a resumed run must not round otherwise than it began."""
+    file = folder / "dtype.json"
+    if not file.exists():
+        wanted = config.train.dtype
+        write_atomically(file, str(best_dtype()).removeprefix("torch.") if wanted == "auto" else wanted)
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[json.loads(file.read_text())]
 
 
 def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) -> Data:
@@ -191,7 +202,7 @@ def _sft(run: Run, model: Llama, checkpoints: Checkpoints, found: Checkpoint | N
         run.report({"phase": "sft", "step": step + 1, "of": s.sft_steps, **telemetry})
         if checkpoints.due():
             checkpoints.save(Checkpoint("sft", step + 1, {"steps": run.steps}, optimizer.state()))
-    return Path(_keep(run.config, model, run.base)["path"])
+    return Path(_keep(run, model)["path"])
 
 
 def _grpo(
@@ -236,12 +247,12 @@ def _log_rollouts(path: Path, step: int, graded: Sequence[tuple[Rollout, Grade]]
             out.write(msgspec.json.encode({"step": step, "rollout": rollout, "grade": grade}) + b"\n")
 
 
-def _keep(config: Config, model: Llama, template: Path) -> dict[str, str]:
+def _keep(run: Run, model: Llama) -> dict[str, str]:
     """Save the model under its hash and return id and path."""
-    models = config.state / "models"
-    draft = models / f"draft.{os.getpid()}"
+    models = run.config.state / "models"
+    draft = models / f"draft.{run.folder.parent.name}"  # of this run alone: what a kill left is removed
     shutil.rmtree(draft, ignore_errors=True)
-    save_llama(model, draft, template)
+    save_llama(model, draft, run.base)
     name = weights_digest(draft)
     target = models / name
     if target.exists():
