@@ -40,8 +40,10 @@ def recorded_results(curated: Iterable[Curated], splits: Collection[str]) -> Ite
         if one.split not in splits:
             continue
         for episode in one.trace.episodes:
-            calls = {c.id: c for m in episode.messages for c in m.tool_calls}
+            # Agents do use an id twice in a conversation: a result answers the newest call of its id.
+            calls: dict[str, ToolCall] = {}
             for message in episode.messages:
+                calls.update({call.id: call for call in message.tool_calls})
                 call = calls.get(message.tool_call_id or "") if message.role == "tool" else None
                 if call is not None and message.content is not None:
                     yield RecordedResult(call.key(), message.content, one.trace.ended_at, one.split)
