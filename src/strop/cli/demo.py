@@ -61,6 +61,7 @@ def demo(session: Session, full: bool, inquiries: int, served: int) -> None:
     report = read_json(Path(result["compare"]["report"]))
     parts = {"company": founded, "traffic": traffic, "loop": result, "serving": serving}
     document = _document(result, report, serving, {n: part["demo_seconds"] for n, part in parts.items()})
+    document["privacy"] = _privacy(session)
     _finish(session, result, report, document)
     session.emit(document)
     if not session.json:
@@ -141,6 +142,27 @@ def _serving(session: Session, db: Database, result: dict[str, Any], served: int
             "--limit", str(served), "--threads", "1",
         )  # fmt: skip
     return {"model": name, **told}
+
+
+def _privacy(session: Session) -> dict[str, int]:
+    """Search all files of `.strop/` for everybody the company knows; return numbers, never names.
+
+    hits: people of known fields that were found; free_text_only: those found who stand in sentences only.
+    """
+    from strop.store.search import search
+
+    known = company.call(session.config.root, "company", "identities", "--db", company.DB)
+    where = {identity["value"]: identity["where"] for identity in known}
+    _say(session, f"looking for {len(where)} names, addresses and phone numbers in {session.config.state}")
+    found = search(session.config.state, where)
+    free_text = sum(where[value] == "free_text_only" for value in found.texts)
+    return {
+        "identities": len(where),
+        "hits": len(found.texts) - free_text,
+        "free_text_only": free_text,
+        "files": found.files,
+        "bytes": found.bytes,
+    }
 
 
 def _once(session: Session, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -224,7 +246,10 @@ def _show(session: Session, result: dict[str, Any], document: dict[str, Any]) ->
 
     show_result(session, result)
     served = document["serving"]
+    private = document["privacy"]
     session.out.print(
+        f"of {private['identities']} known names, addresses and phone numbers {private['hits']} are in .strop/, "
+        f"and {private['free_text_only']} names that stand in sentences only\n"
         f"served {served['inquiries']} inquiries by {served['model'][:16]}: p50 {served['p50_ms']} ms, "
         f"p95 {served['p95_ms']} ms a turn (n {served['n']})\n.strop/demo.json has all of it. {STAND_IN}",
         highlight=False,

@@ -53,6 +53,12 @@ def curated(console: Console, result: Mapping[str, Any]) -> None:
     kept = {"pulled": result["pulled"], "unique": result["unique"], "kept": result["kept"]}
     counts(console, "Rows", {**kept, "with ground truth": result["labelled"]})
     counts(console, "Splits", result["splits"])
+    counts(console, "Sources", result["sources"])
+    if result["captured"]["stored"]:
+        of = result["captured"]
+        console.print(
+            f"Of {of['stored']} captured traces {of['merged']} are merged with the agent's own record"
+        )
     if result["dropped"]:
         counts(console, "Dropped", result["dropped"])
 
