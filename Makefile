@@ -35,7 +35,7 @@ test: .venv/.stamp
 # Phoenix wants versions of its own: it is a server in its own environment, as it would be in life.
 .venv-phoenix/.stamp:
 	$(PYTHON) -m venv .venv-phoenix
-	.venv-phoenix/bin/python -m pip --quiet --disable-pip-version-check install arize-phoenix
+	.venv-phoenix/bin/python -m pip --quiet --disable-pip-version-check install arize-phoenix==20.26.1
 	touch $@
 
 test-slow: .venv/.stamp .venv-phoenix/.stamp
