@@ -52,7 +52,7 @@ def demo(session: Session, full: bool, inquiries: int, served: int) -> None:
         if (root / ".strop" / "demo.json").exists():
             _say(
                 session,
-                "a demo ended here before: a new loop on the traces that are here, its own among them",
+                "a demo ended here before: a new loop, on the traces that are here",
             )
         founded = _once(session, "company", lambda: _found(session, inquiries))
         traffic = _once(session, "traffic", lambda: _traffic(session, db))
@@ -248,8 +248,8 @@ def _show(session: Session, result: dict[str, Any], document: dict[str, Any]) ->
     served = document["serving"]
     private = document["privacy"]
     session.out.print(
-        f"of {private['identities']} known names, addresses and phone numbers {private['hits']} are in .strop/, "
-        f"and {private['free_text_only']} names that stand in sentences only\n"
+        f"{private['hits']} of {private['identities']} known names, addresses and phone numbers are in .strop/,"
+        f" and {private['free_text_only']} names that stand in sentences only\n"
         f"served {served['inquiries']} inquiries by {served['model'][:16]}: p50 {served['p50_ms']} ms, "
         f"p95 {served['p95_ms']} ms a turn (n {served['n']})\n.strop/demo.json has all of it. {STAND_IN}",
         highlight=False,
