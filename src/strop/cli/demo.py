@@ -248,8 +248,8 @@ def _show(session: Session, result: dict[str, Any], document: dict[str, Any]) ->
     served = document["serving"]
     private = document["privacy"]
     session.out.print(
-        f"{private['hits']} of {private['identities']} known names, addresses and phone numbers are in .strop/,"
-        f" and {private['free_text_only']} names that stand in sentences only\n"
+        f"{private['hits']} of {private['identities']} known names, addresses and phone numbers "
+        f"are in .strop/, and {private['free_text_only']} names that stand in sentences only\n"
         f"served {served['inquiries']} inquiries by {served['model'][:16]}: p50 {served['p50_ms']} ms, "
         f"p95 {served['p95_ms']} ms a turn (n {served['n']})\n.strop/demo.json has all of it. {STAND_IN}",
         highlight=False,

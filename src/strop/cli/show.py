@@ -16,9 +16,10 @@ _COLOURS = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 
 def counts(console: Console, title: str, rows: Mapping[str, Any]) -> None:
     """Print names and numbers."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in rows.items():
         table.add_row(escape(str(name)), number(value))
+    console.print(f"[italic]{escape(title)}[/italic]")  # a title of the table would be broken at its width
     console.print(table)
 
 
