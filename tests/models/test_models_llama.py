@@ -54,3 +54,19 @@ def test_saved_weights_load_in_transformers_and_here(tmp_path: Path, kind: str) 
 def test_other_architectures_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="gpt2"):
         Shape.from_config({"model_type": "gpt2"}, "somewhere")
+
+
+def test_a_shared_prefix_changes_neither_states_nor_gradients(tmp_path: Path) -> None:
+    model = load_llama(tiny_model(tmp_path), torch.float32)
+    ids = torch.randint(0, 200, (3, 40), generator=torch.Generator().manual_seed(5))
+    ids[:, :17] = ids[0, :17]
+    whole = model(ids)[:, 17:]
+    whole.pow(2).sum().backward()
+    want = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    split = model(ids[:, 17:], ids[0, :17])
+    split.pow(2).sum().backward()
+    assert torch.allclose(split, whole, atol=1e-5)
+    for name, p in model.named_parameters():
+        assert p.grad is not None
+        assert torch.allclose(p.grad, want[name], rtol=1e-4, atol=1e-4), name

@@ -154,21 +154,32 @@ class Llama(nn.Module):
         """The dtype of weights and activations."""
         return self.embed.weight.dtype
 
-    def forward(self, ids_B_T: Tensor) -> Tensor:
+    def forward(self, ids_B_T: Tensor, prefix_P: Tensor | None = None) -> Tensor:
         """Return the last hidden states `(B, T, D)` of right-padded rows under a causal mask.
 
-        Padding stands behind every real token, so the causal mask alone keeps it out.
+        prefix_P: tokens that stand before every row and are computed once for all of them. Padding
+        stands behind every real token, so the causal mask alone keeps it out.
         """
         s = self.shape
-        positions = torch.arange(ids_B_T.shape[1])[None]
-        rope = self._rope(positions)
+        shared = s.heads != s.kv_heads
+        p, t = 0 if prefix_P is None else prefix_P.shape[0], ids_B_T.shape[1]
         x = self.embed(ids_B_T)
+        rope = self._rope(torch.arange(p, p + t)[None])
+        head = None if prefix_P is None else self.embed(prefix_P[None])
+        head_rope = self._rope(torch.arange(p)[None])
+        mask = None if head is None else torch.ones(t, p + t, dtype=torch.bool).tril(p)
         for layer in self._layers():
-            q, k, v = (t.transpose(1, 2) for t in layer.project(x, rope))
-            attended = F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, enable_gqa=s.heads != s.kv_heads
+            q, k, v = (h.transpose(1, 2) for h in layer.project(x, rope))
+            if head is not None:
+                qp, kp, vp = (h.transpose(1, 2) for h in layer.project(head, head_rope))
+                seen = F.scaled_dot_product_attention(qp, kp, vp, is_causal=True, enable_gqa=shared)
+                head = layer.finish(head, seen.transpose(1, 2).flatten(2))
+                k = torch.cat((kp.expand(k.shape[0], -1, -1, -1), k), dim=2)
+                v = torch.cat((vp.expand(v.shape[0], -1, -1, -1), v), dim=2)
+            seen = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=shared
             )
-            x = layer.finish(x, attended.transpose(1, 2).flatten(2))
+            x = layer.finish(x, seen.transpose(1, 2).flatten(2))
         return F.rms_norm(x, (s.width,), self.norm, s.eps)
 
     def step(self, ids_B_T: Tensor, starts_B: Tensor, cache: Cache) -> Tensor:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from strop.curate.surrogates import fill
+from strop.models.sampler import common_prefix
 from strop.records import Curated, Message
 
 if TYPE_CHECKING:
     from strop.models.render import Renderer
 
 Item = TypeVar("Item")
+_WORTH_SHARING = 16  # tokens: below that, the second pass over the beginning costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def _until_assistant(messages: Sequence[Message]) -> list[Message]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows. ids_B_T: tokens; positions (row, column) of the N scored tokens' predecessors.
+    """Right-padded rows behind what they all begin with.
 
-    targets_N: the scored tokens; rows_N: their row; logprobs_N: under the sampling policy, zeros for
-    imitation; weights_B: advantages.
+    prefix_P: that beginning, None where it is short. ids_B_T: the rows without it. rows_N, columns_N:
+    where the predecessors of the N scored tokens stand; targets_N: the scored tokens; logprobs_N: under
+    the sampling policy, zeros for imitation; weights_B: advantages.
     """
 
+    prefix_P: Tensor | None
     ids_B_T: Tensor
     rows_N: Tensor
     columns_N: Tensor
@@ -89,31 +93,43 @@ class Batch:
 
 
 def collate(rows: Sequence[Row]) -> Batch:
-    """Pad rows on the right and index their scored tokens."""
-    longest = max(len(row.ids) for row in rows)
+    """Pad rows on the right, cut off their common beginning and index their scored tokens."""
+    shared = _shared(rows)
+    longest = max(len(row.ids) for row in rows) - shared
     ids = torch.zeros((len(rows), longest), dtype=torch.long)
     where: list[tuple[int, int, int]] = []
     logprobs: list[float] = []
     for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        ids[i, : len(row.ids) - shared] = torch.tensor(row.ids[shared:])
         scored = [t for t, on in enumerate(row.scored) if on]
-        where += [(i, t - 1, row.ids[t]) for t in scored]
+        where += [(i, t - 1 - shared, row.ids[t]) for t in scored]
         logprobs += row.logprobs or [0.0] * len(scored)
     at = torch.tensor(where, dtype=torch.long)
     weights = torch.tensor([row.weight for row in rows])
-    return Batch(ids, at[:, 0], at[:, 1], at[:, 2], torch.tensor(logprobs), weights)
+    prefix = torch.tensor(rows[0].ids[:shared]) if shared else None
+    return Batch(prefix, ids, at[:, 0], at[:, 1], at[:, 2], torch.tensor(logprobs), weights)
+
+
+def _shared(rows: Sequence[Row]) -> int:
+    """Return the length of the common beginning, which ends before any scored token's predecessor."""
+    if len(rows) == 1:
+        return 0
+    shared = min(common_prefix([row.ids for row in rows]), *(row.scored.index(True) - 1 for row in rows))
+    return shared if shared >= _WORTH_SHARING else 0
 
 
 def microbatches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
-    """Cut rows into groups of similar length whose padded size is at most `tokens` (one row at least)."""
-    group: list[Row] = []
-    for row in sorted(rows, key=lambda r: len(r.ids), reverse=True):
-        if group and len(group[0].ids) * (len(group) + 1) > tokens:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+    """Cut rows, in order, into pieces whose padded size is at most `tokens` (one row at least)."""
+    piece: list[Row] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, len(row.ids))
+        if piece and longest * (len(piece) + 1) > tokens:
+            yield piece
+            piece, longest = [], len(row.ids)
+        piece.append(row)
+    if piece:
+        yield piece
 
 
 def pick(items: Sequence[Item], count: int, seed: str, step: int) -> list[Item]:

@@ -19,7 +19,7 @@ import torch
 from strop.config import Train
 from strop.environments import Limits, ReplayTable, Trajectory, roll_out
 from strop.records import Grade, Rollout, Task, tool_calls_of
-from strop.train.data import Row, collate, microbatches
+from strop.train.data import Batch, Row, collate, microbatches
 from strop.train.losses import k3, policy_gradient, score
 from strop.train.optimizer import MasterAdamW
 from strop.train.sft import MICRO_TOKENS
@@ -99,13 +99,14 @@ class Grpo:
             group = self.settings.grpo_group
             return {"loss": 0.0, "gradient_norm": 0.0, **self._drift(_rows(trajectories[::group], None))}
         tokens = sum(sum(row.scored) for row in rows)
-        loss_sum, kl_warm, kl_base, mismatch = 0.0, 0.0, 0.0, 0.0
-        for group in microbatches(rows, MICRO_TOKENS):
-            batch = collate(group)
+        t = self.settings.temperature
+        loss_sum, kl_warm, mismatch = 0.0, 0.0, 0.0
+        pieces = [collate(piece) for piece in microbatches(rows, MICRO_TOKENS)]
+        kl_base = self._kl_base(pieces[0])
+        for batch in pieces:
             with torch.no_grad():
-                warm_N = score(self.warm, batch).logprobs_N
-                base_N = score(self.base, batch).logprobs_N
-            scored = score(self.model, batch)
+                warm_N = score(self.warm, batch, t).logprobs_N
+            scored = score(self.model, batch, t)
             loss = policy_gradient(
                 scored.logprobs_N, batch, warm_N, kl_coef=self.settings.kl_coef, tokens=tokens
             )
@@ -113,7 +114,6 @@ class Grpo:
             own_N = scored.logprobs_N.detach()
             loss_sum += loss.item()
             kl_warm += float(k3(own_N, warm_N).sum()) / tokens
-            kl_base += float((own_N - base_N).sum()) / tokens
             mismatch += float((own_N - batch.logprobs_N).abs().sum()) / tokens
         norm = self.optimizer.step(self.settings.grpo_lr)
         return {
@@ -123,14 +123,17 @@ class Grpo:
 
     @torch.no_grad()
     def _drift(self, rows: Sequence[Row]) -> dict[str, float]:
-        tokens = sum(sum(row.scored) for row in rows)
-        warm, base = 0.0, 0.0
-        for group in microbatches(rows, MICRO_TOKENS):
-            batch = collate(group)
-            own_N = score(self.model, batch).logprobs_N
-            warm += float(k3(own_N, score(self.warm, batch).logprobs_N).sum()) / tokens
-            base += float((own_N - score(self.base, batch).logprobs_N).sum()) / tokens
-        return {"kl_warm": warm, "kl_base": base}
+        batch = collate(rows)
+        t = self.settings.temperature
+        gap = k3(score(self.model, batch, t).logprobs_N, score(self.warm, batch, t).logprobs_N)
+        return {"kl_warm": float(gap.mean()), "kl_base": self._kl_base(batch)}
+
+    @torch.no_grad()
+    def _kl_base(self, batch: Batch) -> float:
+        """Estimate KL(policy || base) in nats a token, on one piece of the step: it is only watched."""
+        t = self.settings.temperature
+        gap = score(self.model, batch, t).logprobs_N - score(self.base, batch, t).logprobs_N
+        return float(gap.mean())
 
 
 def rewards(grades: Sequence[Grade], group: int) -> np.ndarray[Any, np.dtype[np.float64]]:

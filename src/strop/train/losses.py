@@ -23,10 +23,13 @@ class Scored:
     entropies_N: Tensor
 
 
-def score(model: Llama, batch: Batch) -> Scored:
-    """Run the model over a batch; the vocabulary projection runs at scored tokens only."""
-    hidden = model(batch.ids_B_T)[batch.rows_N, batch.columns_N]
-    logits_N_V = model.logits(hidden)
+def score(model: Llama, batch: Batch, temperature: float = 1.0) -> Scored:
+    """Run the model over a batch; the vocabulary projection runs at scored tokens only.
+
+    temperature: that of the policy whose log-probabilities are asked for.
+    """
+    hidden = model(batch.ids_B_T, batch.prefix_P)[batch.rows_N, batch.columns_N]
+    logits_N_V = model.logits(hidden) / temperature
     logprobs = -F.cross_entropy(logits_N_V, batch.targets_N, reduction="none")
     with torch.no_grad():
         total_N = logits_N_V.logsumexp(-1)

@@ -28,7 +28,7 @@ def sft_step(
     started = time.perf_counter()
     tokens = sum(sum(row.scored) for row in rows)
     total, entropy = 0.0, 0.0
-    for group in microbatches(rows, MICRO_TOKENS):
+    for group in microbatches(sorted(rows, key=lambda row: len(row.ids)), MICRO_TOKENS):
         scored = score(model, collate(group))
         loss = imitation(scored.logprobs_N, tokens)
         loss.backward()
