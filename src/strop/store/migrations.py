@@ -18,11 +18,18 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first_tables,)
 
 
 def migrate(connection: Connection) -> None:
-    """Apply the migrations that this database hasn't seen."""
+    """Apply the migrations that this database hasn't seen; of two processes at once, one does."""
+    if not _missing(connection):
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # whoever comes second waits, then looks again
+    for number in _missing(connection):
+        MIGRATIONS[number - 1](connection)
+        connection.execute(insert(schema.migrations).values(number=number))
+
+
+def _missing(connection: Connection) -> list[int]:
     done: set[int] = set()
     if inspect(connection).has_table("migrations"):
         done = set(connection.scalars(select(schema.migrations.c.number)))
-    for number, migration in enumerate(MIGRATIONS, start=1):
-        if number not in done:
-            migration(connection)
-            connection.execute(insert(schema.migrations).values(number=number))
+    return [number for number in range(1, len(MIGRATIONS) + 1) if number not in done]
