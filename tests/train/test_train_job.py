@@ -255,6 +255,8 @@ def test_a_killed_training_ends_with_the_same_weights(
         return {k: v for k, v in step.items() if not k.startswith("seconds")}
 
     assert [lasting(s) for s in again["steps"]] == [lasting(s) for s in calm["steps"]]
+    logs = [(p.job / "rollouts.jsonl").read_text().splitlines() for p in (disturbed, project)]
+    assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
     models = {p.name for p in (disturbed.config.state / "models").iterdir()}
     assert models == {again["candidate_id"], Path(again["sft_path"]).name}
 

@@ -225,6 +225,7 @@ def _grpo(
         limits=Limits(run.config.environment.max_turns, s.max_new_tokens, s.max_tokens, 64),
         tasks=run.data.tasks, hard=run.data.hard,
     )  # fmt: skip
+    _forget_rollouts(run.folder / "rollouts.jsonl", first)
     for step in range(first, s.grpo_steps):
         telemetry, graded = grpo.step(step)
         run.report({"phase": "grpo", "step": step + 1, "of": s.grpo_steps, **telemetry})
@@ -239,6 +240,16 @@ def _reward(scorer: Scorer, data: Data) -> Callable[[Sequence[tuple[Task, Rollou
         return scorer.score(pairs, reference_ok=data.reference_ok.__contains__)
 
     return reward
+
+
+def _forget_rollouts(path: Path, done: int) -> None:
+    """Remove the rollouts of steps that a crash makes the run take again, and a line cut short."""
+    if not path.exists():
+        return
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(b"".join(line for line in lines if msgspec.json.decode(line)["step"] <= done))
+    draft.replace(path)
 
 
 def _log_rollouts(path: Path, step: int, graded: Sequence[tuple[Rollout, Grade]]) -> None:
