@@ -21,7 +21,7 @@ async def loop(run: Run, options: Json) -> Json:
     curated = await run.step("curate", {"allow_small": options.get("allow_small")})
     unsafe = bool(options.get("unsafe_grader"))
     graded = await run.step("grade", {"allow_binary": options.get("allow_binary"), "unsafe": unsafe})
-    trained = await run.step("train")
+    trained = await run.step("train", {"unsafe": unsafe})
     compared = await run.step("compare", {"trained": trained, "unsafe": unsafe})
     judged = {"report": compared["report"], "candidate": trained}
     rows = {key: curated[key] for key in ("pulled", "kept", "dropped")}

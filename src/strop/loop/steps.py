@@ -65,10 +65,12 @@ def steps(config: Config, db: Database) -> Mapping[str, Step]:
             on_progress=lambda done, total: context.progress(_part(done, total, "graded")),
         )
 
-    def train(_arg: Json, context: StepContext) -> Json:
+    def train(arg: Json, context: StepContext) -> Json:
         from strop.loop.train import train
 
-        trained = train(config, db, context.run_id, on_progress=context.progress)
+        trained = train(
+            config, db, context.run_id, on_progress=context.progress, unsafe=bool(arg.get("unsafe"))
+        )
         write_atomically(context.folder / TRAINED, trained)
         return trained
 

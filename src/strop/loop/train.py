@@ -16,7 +16,12 @@ from strop.store.files import write_atomically
 
 
 def train(
-    config: Config, db: Database, run_id: str, *, on_progress: Callable[[dict[str, Any]], None] | None = None
+    config: Config,
+    db: Database,
+    run_id: str,
+    *,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    unsafe: bool = False,
 ) -> dict[str, Any]:
     """Train a candidate in `.strop/runs/<run_id>/train`, or attach to the training that runs there.
 
@@ -29,7 +34,7 @@ def train(
     result = run_job(
         folder,
         # -P: a file of the project's folder must not pass for a module of the trainer's.
-        [sys.executable, "-P", "-m", "strop.train.job"],
+        [sys.executable, "-P", "-m", "strop.train.job", *(["--unsafe-local-grader"] if unsafe else [])],
         cwd=config.root,
         on_progress=on_progress or (lambda line: None),
     )

@@ -40,6 +40,8 @@ from strop.train.grpo import Grpo
 from strop.train.optimizer import MasterAdamW
 from strop.train.sft import sft_step
 
+UNSAFE = "--unsafe-local-grader"
+
 
 @dataclass
 class Data:
@@ -50,7 +52,7 @@ class Data:
     hard: list[Task]
     table: ReplayTable
     reference_ok: set[str]
-    traces: str
+    traces: list[str]
     sources: dict[str, dict[str, int]]
 
 
@@ -94,7 +96,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True)
     started = time.perf_counter()
     db = open_database(config.store_url, config.project.name)
-    with Scorer(config, db) as scorer:
+    with Scorer(config, db, unsafe=UNSAFE in sys.argv) as scorer:
         base = base_folder(config.train.base, config.cache, config.root)
         renderer = Renderer(base)
         data = prepare(config, db, scorer, renderer)
@@ -103,12 +105,12 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
         found = checkpoints.latest()
         run.steps = list(found.notes["steps"]) if found else []
         model = load_llama(base, run.dtype)
-        warm = _sft(run, model, checkpoints, found)
-        _grpo(run, model, warm, scorer, checkpoints, found if found and found.phase == "grpo" else None)
         lineage = _lineage(run, scorer.grader_hash)
+        warm = _sft(run, model, checkpoints, found, lineage)
+        _grpo(run, model, warm, scorer, checkpoints, found if found and found.phase == "grpo" else None)
         result = {
             "candidate_id": "", "path": "", "sft_path": str(warm),
-            **_keep(run, model),
+            **_keep(run, model, lineage),
             "lineage": lineage,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "steps": run.steps,
@@ -162,7 +164,7 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
         hard=[task for task in practised if task.task_id not in good_ids],
         table=table,
         reference_ok={key for key, grade in grades.items() if grade.score is not None},
-        traces=digest(sorted(c.trace_hash for c in curated)),
+        traces=sorted(c.trace_hash for c in curated),
         sources=_sources(curated, own, set(rows), {task.task_id for task in practised}),
     )
 
@@ -186,7 +188,9 @@ def _score(grades: dict[str, Grade], curated: Curated) -> float:
     return -1.0 if grade.score is None else grade.score
 
 
-def _sft(run: Run, model: Llama, checkpoints: Checkpoints, found: Checkpoint | None) -> Path:
+def _sft(
+    run: Run, model: Llama, checkpoints: Checkpoints, found: Checkpoint | None, lineage: dict[str, Any]
+) -> Path:
     """Warm-start the model in place; return the folder of the warm start."""
     s = run.config.train
     if found is not None and found.phase == "grpo":
@@ -202,7 +206,7 @@ def _sft(run: Run, model: Llama, checkpoints: Checkpoints, found: Checkpoint | N
         run.report({"phase": "sft", "step": step + 1, "of": s.sft_steps, **telemetry})
         if checkpoints.due():
             checkpoints.save(Checkpoint("sft", step + 1, {"steps": run.steps}, optimizer.state()))
-    return Path(_keep(run, model)["path"])
+    return Path(_keep(run, model, lineage)["path"])
 
 
 def _grpo(
@@ -258,12 +262,13 @@ def _log_rollouts(path: Path, step: int, graded: Sequence[tuple[Rollout, Grade]]
             out.write(msgspec.json.encode({"step": step, "rollout": rollout, "grade": grade}) + b"\n")
 
 
-def _keep(run: Run, model: Llama) -> dict[str, str]:
-    """Save the model under its hash and return id and path."""
+def _keep(run: Run, model: Llama, lineage: dict[str, Any]) -> dict[str, str]:
+    """Save the model under its hash, its lineage and every trace hash beside it; return id and path."""
     models = run.config.state / "models"
     draft = models / f"draft.{run.folder.parent.name}"  # of this run alone: what a kill left is removed
     shutil.rmtree(draft, ignore_errors=True)
     save_llama(model, draft, run.base)
+    write_atomically(draft / "lineage.json", {**lineage, "trace_hashes": run.data.traces})
     name = weights_digest(draft)
     target = models / name
     if target.exists():
@@ -278,7 +283,7 @@ def _lineage(run: Run, grader_hash: str) -> dict[str, Any]:
     return {
         "base": weights_digest(run.base),
         "base_name": c.train.base,
-        "traces": run.data.traces,
+        "traces": digest(run.data.traces),
         "grader": grader_hash,
         "split": "train",
         "train": c.train.model_dump(mode="json"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from strop.errors import StropError
+
 
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter, 2019) with gradient clipping by global norm."""
@@ -22,11 +24,19 @@ class MasterAdamW:
         )
 
     def step(self, lr: float) -> float:
-        """Update with the gradients that the model holds, and drop them. Returns their norm."""
+        """Update with the gradients that the model holds, and drop them; return their norm.
+
+        Raises StropError where the norm is not finite.
+        """
         for name, p in self._model.items():
             self.masters[name].grad = None if p.grad is None else p.grad.float()
             p.grad = None
         norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self._clip)
+        if not torch.isfinite(norm):
+            raise StropError(
+                f"the gradient is not finite (norm {float(norm)}): the weights stay as they were",
+                fix="lower train.sft_lr or train.grpo_lr, or set train.dtype to float32",
+            )
         for group in self._adam.param_groups:
             group["lr"] = lr
         self._adam.step()
