@@ -403,7 +403,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sft-batch", type=int, default=8)
     p.add_argument("--sft-lr", type=float, default=1e-4)
     p.add_argument("--grpo-steps", type=int, default=20)
-    p.add_argument("--grpo-prompts", type=int, default=8)
+    p.add_argument("--grpo-prompts", type=int, default=4)
     p.add_argument("--grpo-group", type=int, default=8)
     p.add_argument("--grpo-lr", type=float, default=5e-6)
     p.add_argument("--held-out", type=int, default=300, help="held-out steps")
