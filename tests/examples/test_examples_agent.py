@@ -63,9 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, An
     database.save(engine, simulated(INQUIRIES, 5), 5)
     with engine.begin() as connection:
         tickets = [a.ticket for a in database.asked(engine, 1, 14)]
-        for ticket, fault in zip(
-            tickets, ("no_root_ids", "bad_arguments", "cut_messages"), strict=False
-        ):
+        for ticket, fault in zip(tickets, ("no_root_ids", "bad_arguments", "cut_messages"), strict=False):
             row = database.inquiries.c.ticket == ticket
             connection.execute(database.inquiries.update().where(row).values(defect=fault, copies=1))
         row = database.inquiries.c.ticket == tickets[3]
