@@ -60,6 +60,7 @@ def test_the_document_holds_the_whole_loop(finished: tuple[Path, dict[str, Any]]
     assert document["verdict"]["decision"] in ("promote", "reject", "inconclusive")
     assert document["serving"]["inquiries"] == 2
     assert "stand-in" in document["stand_in"]
+    assert (document["privacy"]["identities"] > 1000, document["privacy"]["hits"]) == (True, 0)
 
 
 def test_learning_shows_in_the_loss(finished: tuple[Path, dict[str, Any]]) -> None:
