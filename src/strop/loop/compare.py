@@ -47,9 +47,7 @@ def compare(
     temperature 0 against the record, with the same prompt and limits. Rollouts are kept in the run's
     folder, so that a comparison that was killed continues. Raises NotEnoughData without test tasks.
     """
-    own = own_models(db)
-    curated = [c for c in load_curated(db) if c.trace.episodes and c.ground_truth is not None]
-    recorded = [(t, c) for c in curated if not is_own(c, own) and (t := task_of(c)) is not None]
+    recorded = _recorded(db)
     tested = choose([pair for pair in recorded if pair[0].split in TEST], config.compare.max_tasks)
     if not tested:
         raise NotEnoughData(
@@ -64,9 +62,8 @@ def compare(
     with Scorer(config, db, unsafe=unsafe) as scorer:
         references = [reference_of(c) for _, c in tested]
         teacher = _graded(scorer, "teacher", tasks, references, "recorded episodes, no call was made")
-        sound = {
-            g_task.task_id for g_task, g in zip(tasks, teacher.grades, strict=True) if g.score is not None
-        }
+        graded = zip(tasks, teacher.grades, strict=True)
+        sound = {task.task_id for task, grade in graded if grade.score is not None}
         arms = [teacher]
         for name, path in models.items():
             dtype = trained["dtype"]
@@ -94,6 +91,13 @@ def compare(
     report["run_id"] = run_id
     report["grader"] = scorer.grader_hash
     return report
+
+
+def _recorded(db: Database) -> list[tuple[Task, Curated]]:
+    """Return the labelled traces of the teacher, those of strop's own models left out."""
+    own = own_models(db)
+    curated = [c for c in load_curated(db) if c.trace.episodes and c.ground_truth is not None]
+    return [(t, c) for c in curated if not is_own(c, own) and (t := task_of(c)) is not None]
 
 
 def choose(pairs: Sequence[tuple[Task, Curated]], most: int | None) -> list[tuple[Task, Curated]]:
