@@ -77,12 +77,3 @@ def test_grpo_logs_what_the_operator_watches(finished: tuple[Path, dict[str, Any
 def test_the_page_for_the_boss_names_the_stand_in(finished: tuple[Path, dict[str, Any]]) -> None:
     page = Path(finished[1]["report"]).read_text(encoding="utf-8")
     assert "stand-in" in page
-
-
-def test_a_second_call_repeats_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
-    folder, first = finished
-    again = _demo(folder)
-    assert again.returncode == 0, again.stderr[-3000:]
-    second = json.loads(again.stdout)
-    assert second["run_id"] == first["run_id"]
-    assert second["scores"] == first["scores"]
