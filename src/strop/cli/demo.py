@@ -28,7 +28,7 @@ FULL = {"train.sft_steps": 120, "train.grpo_steps": 60, "compare.max_tasks": 10_
 
 
 @command("demo")
-@click.option("--full", is_flag=True, help="Train to the end (under 2 hours) instead of a few steps.")
+@click.option("--full", is_flag=True, help="Train longer and compare on all test tasks.")
 @click.option(
     "--inquiries", default=2400, show_default=True, help="Inquiries that the agent answered before."
 )

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Clean, distinct, balanced, split: pure functions over traces."""

@@ -3,7 +3,8 @@
 Greedy answers are drafted from what was said before (Leviathan et al. 2023; the draft is a lookup of
 the last tokens in the conversation and in recent answers): several drafted tokens are checked in
 one pass that costs a CPU little more than one token, and the first that differs from the model's
-own choice ends the draft. The answer is the model's own, token for token.
+own choice ends the draft. The answer is the model's own, token for token, up to the rounding in which
+bfloat16 kernels differ between one token and several.
 """
 
 from __future__ import annotations

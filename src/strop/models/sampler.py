@@ -164,8 +164,8 @@ def greedy(logits_R_V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def draw(logits_R_V: Tensor, uniforms_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sample by inverting the cumulative distribution, in two levels.
 
-    Exact over the whole vocabulary, and a tenth of the price of a full cumulative sum: first the
-    chunk of 256 tokens, then the token inside it. Returns tokens, log-probabilities, entropies.
+    Exact over the whole vocabulary without its cumulative sum: first the chunk of 256 tokens, then the
+    token inside it. Returns tokens, log-probabilities, entropies.
     """
     rows, vocab = logits_R_V.shape
     shifted = logits_R_V - logits_R_V.amax(-1, keepdim=True)

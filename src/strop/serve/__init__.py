@@ -1,1 +1,1 @@
-"""TODO."""
+"""The OpenAI-compatible server: chat with capture, models, OTLP in."""
