@@ -3,7 +3,7 @@
 # make check       style, types, the direction of imports, documents
 PYTHON ?= python3.11
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # The converted base model is made once for all tests.
 export STROP_CACHE ?= $(CURDIR)/.cache
 
@@ -35,7 +35,7 @@ test: .venv/.stamp
 # Phoenix wants versions of its own: it is a server in its own environment, as it would be in life.
 .venv-phoenix/.stamp:
 	$(PYTHON) -m venv .venv-phoenix
-	.venv-phoenix/bin/python -m pip --quiet --disable-pip-version-check install arize-phoenix==20.26.1
+	.venv-phoenix/bin/python -m pip -qq --disable-pip-version-check install arize-phoenix==20.26.1
 	touch $@
 
 test-slow: .venv/.stamp .venv-phoenix/.stamp
