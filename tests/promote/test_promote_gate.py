@@ -94,6 +94,17 @@ def test_misses_in_both_arms_count_too() -> None:
     assert "at most 2.0%" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(("missing", "decision"), [(12, "reject"), (320, "inconclusive")])
+def test_worse_even_if_every_unanswered_call_had_gone_well_is_rejected(missing: int, decision: str) -> None:
+    asked = tasks(400)
+    rollouts = [rollout(t, "candidate", misses=int(i < missing)) for i, t in enumerate(asked)]
+    candidate = Arm(name="candidate", tasks=asked, rollouts=rollouts, grades=right_in(0.5, 400))
+    verdict = judge(arm("teacher", right_in(0.95, 400)), candidate)
+    assert verdict.decision == decision
+    assert any("called what no recorded result answers" in reason for reason in verdict.reasons)
+    assert ("settled in favour of candidate" in verdict.reasons[0]) == (decision == "reject")
+
+
 @pytest.mark.parametrize(("failed", "decision"), [(20, "promote"), (21, "inconclusive")])
 def test_the_failure_budget(failed: int, decision: str) -> None:
     grades = [Grade(error="timeout") if i < failed else g for i, g in enumerate(right_in(0.95, 400))]

@@ -75,13 +75,18 @@ def compare(
 
 
 def difference(first: Arm, second: Arm) -> JsonObject:
-    """Return first - second over the tasks that both have a score for: score and components."""
+    """Return first - second over the tasks that both have a score for: score and components.
+
+    `favoured` is the score once more with each call that no record answers settled in favour of
+    `first`: its own such rollouts at full marks, the other's at none.
+    """
     second_by_task = {t.task_id: g for t, g in zip(second.tasks, second.grades, strict=True)}
     pairs = [
         (task, grade, second_by_task[task.task_id])
         for task, grade in zip(first.tasks, first.grades, strict=True)
         if task.task_id in second_by_task
     ]
+    first_missed, second_missed = _missed(first), _missed(second)
     scored = [(t, a, b) for t, a, b in pairs if a.score is not None and b.score is not None]
     names = sorted({name for _, *grades in scored for g in grades for name in g.components})
     unpaired = {t.task_id for t in first.tasks} ^ set(second_by_task)
@@ -94,8 +99,22 @@ def difference(first: Arm, second: Arm) -> JsonObject:
             second.name: sum(b.score is None for _, _, b in pairs),
         },
         "score": _difference([(t, a.score or 0.0, b.score or 0.0) for t, a, b in scored]),
+        "favoured": _difference(
+            [
+                (
+                    t,
+                    max(a.score or 0.0, 1.0 if t.task_id in first_missed else 0.0),
+                    min(b.score or 0.0, 0.0 if t.task_id in second_missed else 1.0),
+                )
+                for t, a, b in scored
+            ]
+        ),
         "components": {name: _difference(_both(scored, name)) for name in names},
     }
+
+
+def _missed(arm: Arm) -> set[str]:
+    return {t.task_id for t, r in zip(arm.tasks, arm.rollouts, strict=True) if r.misses}
 
 
 def _both(scored: Sequence[tuple[Task, Grade, Grade]], name: str) -> list[tuple[Task, float, float]]:

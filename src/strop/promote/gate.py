@@ -42,18 +42,21 @@ def decide(
     The candidate must not be worse than `against` and, where the report has that arm, than the
     champion. Returns the verdict with reasons in words and the tests as evidence.
     """
+    rivals = [name for name in (against, champion) if name in report["arms"]]
     unsound = _unsound(report, settings, of, against)
     if unsound:
         return _verdict("inconclusive", unsound, [], settings, candidate_id, against)
+    missed = list(dict.fromkeys(r for other in rivals for r in _misses(report, of, other)))
+    if missed:
+        # No replay can say how these rollouts would have gone on; a candidate may be worse all the same.
+        favoured = [_favoured(report, settings, of, other) for other in rivals]
+        worse = [_says(t, settings) for t in favoured if t.estimate.upper(settings.alpha) < -t.margin]
+        decision = "reject" if worse else "inconclusive"
+        return _verdict(decision, [*worse, *missed], favoured, settings, candidate_id, against)
     tests = _tests(report, settings, of, against)
     if champion in report["arms"]:
         tests += _tests(report, settings, of, champion)
-    abandoned = [
-        reason
-        for other in (against, champion)
-        if other in report["arms"]
-        for reason in _abandoned(report, settings, of, other)
-    ]
+    abandoned = [reason for other in rivals for reason in _abandoned(report, settings, of, other)]
     worse = [_says(t, settings) for t in tests if t.estimate.upper(settings.alpha) < -t.margin]
     if abandoned or worse:
         return _verdict("reject", [*worse, *abandoned], tests, settings, candidate_id, against)
@@ -89,7 +92,6 @@ def _unsound(report: JsonObject, settings: Promote, of: str, against: str) -> li
         if other not in (against, "champion"):
             continue
         reasons += _unsound_pair(key, pair, limits["failure_budget"], settings)
-        reasons += _misses(report["arms"], limits, of, other)
     return list(dict.fromkeys(reasons))
 
 
@@ -119,7 +121,13 @@ def _unsound_pair(key: str, pair: JsonObject, budget: float, settings: Promote) 
     return reasons
 
 
-def _misses(arms: JsonObject, limits: JsonObject, of: str, other: str) -> list[str]:
+def _favoured(report: JsonObject, settings: Promote, of: str, other: str) -> Question:
+    what = f"weighted score, {of} - {other}, each unanswered call settled in favour of {of}"
+    return Question(what, _estimate(report["paired"][f"{of}-{other}"]["favoured"]), settings.margin)
+
+
+def _misses(report: JsonObject, of: str, other: str) -> list[str]:
+    arms, limits = report["arms"], report["limits"]
     rates = {name: arms[name]["misses"]["rate"] for name in (of, other)}
     reasons = [
         f"{name}: {rate:.1%} of the rollouts called what no recorded result answers "
