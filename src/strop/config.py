@@ -6,11 +6,12 @@ Unknown keys fail. Secrets come from the environment alone: the file names the v
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -328,8 +329,31 @@ def load(
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        what = f"unknown key: {key}" if first["type"] == "extra_forbidden" else f"{key}: {first['msg']}"
-        raise ConfigError(what, where=str(file), fix="see docs/configuration.md for the keys") from error
+        unknown = first["type"] == "extra_forbidden"
+        what = f"unknown key: {key}" if unknown else f"{key}: {first['msg']}"
+        fix = _nearest(first["loc"]) if unknown else f"correct {key}"
+        raise ConfigError(what, where=str(file), fix=fix) from error
+
+
+def _nearest(place: Sequence[str | int]) -> str:
+    """Say which keys there are where an unknown one stands, the likeliest first where one is near."""
+    section: type[BaseModel] = Config
+    for part in place[:-1]:
+        annotation = (
+            section.model_fields[part].annotation
+            if isinstance(part, str) and part in section.model_fields
+            else None
+        )
+        section = next((t for t in _types(annotation) if issubclass(t, BaseModel)), section)
+    known = sorted(section.model_fields.keys() - {"root"})
+    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"the keys here: {', '.join(known)}"
+
+
+def _types(annotation: Any) -> list[type]:
+    """Return the classes that an annotation is made of."""
+    inside = [found for part in get_args(annotation) for found in _types(part)]
+    return inside or ([annotation] if isinstance(annotation, type) else [])
 
 
 def secret(name: str | None, environ: Mapping[str, str] | None = None) -> str | None:
@@ -346,7 +370,7 @@ def _find(root: Path | None) -> Path:
     raise ConfigError(
         "there is no strop.toml here",
         where=str(start),
-        fix="strop demo   # or copy examples/logistics/strop.toml",
+        fix="strop init   # writes a commented one; strop demo brings an example company",
     )
 
 

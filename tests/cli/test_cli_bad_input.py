@@ -185,3 +185,4 @@ def test_no_strop_toml_and_an_unknown_key(tmp_path: Path) -> None:
     found(tmp_path, lines(), TOML + "\n[grad]\nfile = 'x'\n")
     unknown = run(tmp_path, "grade")
     assert (unknown.exit_code, "unknown key: grad" in unknown.stderr) == (2, True)
+    assert "did you mean grade?" in unknown.stderr

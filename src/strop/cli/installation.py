@@ -16,7 +16,7 @@ from strop.cli.session import Session, command
 from strop.errors import ConfigError, StropError
 
 TEMPLATE = """\
-# strop.toml: see docs/configuration.md for every key and its default.
+# strop.toml: a key that strop doesn't know is an error, and names the keys that there are.
 
 [project]
 name = "default"

@@ -51,7 +51,7 @@ def rollback(db: Database, why: str = "rollback") -> Candidate:
         raise AnswerIsNo(
             "there is no previous model to roll back to",
             where=f"project {db.project}, champion {now or 'none'}",
-            fix="strop status   # shows the history of promotions",
+            fix="strop promote   # a model is previous once a later one has taken its place",
         )
     point_aliases(db, [(PREVIOUS, now), (CHAMPION, before.candidate_id)], why)
     return before
