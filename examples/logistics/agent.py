@@ -2,8 +2,8 @@
 
     python -m logistics.agent run --db URL --base-url URL/v1 --model NAME --otlp http://127.0.0.1:PORT
 
-It answers the inquiries of the simulated days and ends each run with a structured answer
-(`final_status`, `eta`, `message`). The key, where the endpoint wants one, is read from OPENAI_API_KEY.
+It answers the inquiries of the simulated days and ends each run with a structured answer (`evidence`,
+`final_status`, `eta`, `message`). The key, where the endpoint wants one, is read from OPENAI_API_KEY.
 The last line on stdout is one JSON object with what happened.
 """
 

@@ -115,7 +115,7 @@ def _call(name: str, tracking: str, seed: str) -> dict[str, Any]:
 
 def _answer(inquiry: str, results: dict[str, dict[str, Any]], seed: str) -> str:
     tracked = results.get("lookup_tracking", {})
-    status = read_status(str(tracked.get("carrier")), tracked.get("events") or [])
+    status, evidence = read_status(str(tracked.get("carrier")), tracked.get("events") or [])
     if _uniform(seed, "status") < RANDOM_ERRORS:
         status = _CONFUSED[status]
     eta: str | None = results.get("lookup_eta", {}).get("eta")
@@ -125,18 +125,21 @@ def _answer(inquiry: str, results: dict[str, dict[str, Any]], seed: str) -> str:
     else:
         expected = _EXPECTED[language].format(eta=eta) if eta else ""
         message = _GREETING[language] + _SENTENCE[language][status] + expected
-    answer = {"final_status": status, "eta": eta, "message": message}
+    answer = {"evidence": evidence, "final_status": status, "eta": eta, "message": message}
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_status(carrier: str, events: list[str]) -> str:
-    """Conclude the status from event lines (`MM-DD City: wording`), misreadings and all."""
-    status = "unknown"
-    for line in events:
+def read_status(carrier: str, events: list[str]) -> tuple[str, str | None]:
+    """Conclude the status from event lines (`MM-DD City: wording`), misreadings and all.
+
+    Returns it with the wording that it rests on, None where no event says anything.
+    """
+    for line in reversed(events):
         wording = line.split(": ", 1)[-1]
-        meaning = MEANING.get((carrier, wording), status)
-        status = "exception" if (carrier, wording) in MISREAD else meaning
-    return status
+        if (carrier, wording) in MEANING:
+            status = "exception" if (carrier, wording) in MISREAD else MEANING[carrier, wording]
+            return status, wording
+    return "unknown", None
 
 
 def _reply(seed: str, message: dict[str, Any], finish_reason: str) -> endpoint.Reply:

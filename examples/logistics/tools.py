@@ -14,8 +14,8 @@ from logistics.carriers import STATUSES
 
 SYSTEM_PROMPT: Final = (
     "You answer shipment inquiries. Call lookup_tracking, then lookup_eta, then reply with JSON: "
-    f"final_status ({', '.join(STATUSES)}), eta, message (greeting and full sentences in the "
-    "customer's language)."
+    f"evidence (the last event that says how it stands), final_status ({', '.join(STATUSES)}), eta, "
+    "message (greeting and full sentences in the customer's language)."
 )
 
 _PARAMETERS: Final[dict[str, Any]] = {

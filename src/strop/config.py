@@ -140,8 +140,10 @@ class Train(Section):
     """Warm start on well-graded episodes, then GRPO against replayed tools.
 
     sft_*: steps of `sft_batch` episodes with a grade of at least `sft_min_score`. grpo_*: steps of
-    `grpo_prompts` tasks x `grpo_group` rollouts; `grpo_hard_share` of the tasks are those whose recorded
-    episode was graded below `sft_min_score`, where the warm start has nothing to imitate.
+    `grpo_prompts` tasks x `grpo_group` rollouts. Before them the warm start tries `grpo_screen` tasks once;
+    `grpo_hard_share` of the tasks of a step are those that it failed there (score below `sft_min_score`). Of
+    the tried ones as large a share are those whose recorded episode was graded below that, where it had
+    nothing to imitate.
     max_new_tokens: a turn; max_tokens: a whole rollout. checkpoint_seconds: at most this much work is
     done again after a crash, beside the step in progress; 0 writes a checkpoint at every step's end.
     dtype: of the weights while training; auto takes what a short probe finds faster, once a run.
@@ -162,6 +164,7 @@ class Train(Section):
     temperature: float = 1.0
     max_new_tokens: int = 160
     max_tokens: int = 1024
+    grpo_screen: int = Field(default=64, ge=0)
     grpo_hard_share: float = Field(default=0.5, ge=0, le=1)
     checkpoint_seconds: float = 60.0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -124,11 +124,11 @@ def test_a_batch_points_at_the_tokens_before_the_scored_ones() -> None:
     ]
     batch = collate(rows)
     assert batch.ids_B_T.tolist() == [[5, 6, 7, 0], [8, 9, 10, 11]]
-    assert batch.rows_N.tolist() == [0, 0, 1]
-    assert batch.columns_N.tolist() == [0, 1, 2]
+    assert batch.at_N.tolist() == [0, 1, 6]
     assert batch.targets_N.tolist() == [6, 7, 11]
     assert batch.logprobs_N.tolist() == [-1.0, -2.0, 0.0]
-    assert batch.weights_B.tolist() == [0.5, 1.0]
+    assert batch.weights_N.tolist() == [0.5, 0.5, 1.0]
+    assert batch.counts_N.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_labels_are_in_no_training_row(renderer: Renderer) -> None:

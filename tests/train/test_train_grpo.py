@@ -56,7 +56,7 @@ def trainer(folder: Path, limits: Limits = LIMITS, steps: int = 45, **settings: 
     model = load_llama(folder / "warm", start.model.dtype)
     tasks = [task for task in map(task_of, start.episodes) if task is not None]
     return Grpo(
-        model=model, warm=warm, base=warm, renderer=start.renderer, optimizer=MasterAdamW(model),
+        model=model, warm=warm, base=warm, renderer=start.renderer, optimizer=MasterAdamW(model, beta2=0.99),
         table=ReplayTable(recorded_results(start.episodes, {"train"})), reward=lower_case, limits=limits,
         settings=Train.model_validate(
             {"grpo_prompts": 2, "grpo_group": 8, "grpo_lr": 1e-2, "kl_coef": 0.0, **settings}

@@ -104,7 +104,7 @@ def configured(root: Path, judge: Judge) -> Config:
             "train": {
                 "base": "base", "threads": 1, "dtype": "float32", "checkpoint_seconds": 0,
                 "sft_steps": 25, "sft_batch": 3, "sft_lr": 1e-3,
-                "grpo_steps": 4, "grpo_prompts": 2, "grpo_group": 3, "grpo_lr": 1e-3,
+                "grpo_steps": 4, "grpo_prompts": 2, "grpo_group": 3, "grpo_lr": 1e-3, "grpo_screen": 6,
                 "max_new_tokens": 64, "max_tokens": 320,
             },
         }
@@ -209,6 +209,7 @@ def test_the_result_says_what_was_trained(project: Project) -> None:
     trained = project.trained
     assert [(s["phase"], s["step"]) for s in trained["steps"]] == [
         *(("sft", n) for n in range(1, 26)),
+        ("screen", 6),
         *(("grpo", n) for n in range(1, 5)),
     ]
     assert weights_digest(Path(trained["path"])) == trained["candidate_id"] == Path(trained["path"]).name
@@ -216,6 +217,8 @@ def test_the_result_says_what_was_trained(project: Project) -> None:
     assert trained["dtype"] == "float32"
     assert set(trained["tokens_per_second"]) == {"sft", "grpo", "grpo_sampling"}
     assert trained["hard_tasks"] == trained["tasks"] - trained["episodes"] > 0
+    (screen,) = (s for s in trained["steps"] if s["phase"] == "screen")
+    assert 0 < screen["failed"] <= 6
     candidate = load_candidate(project.db, trained["candidate_id"])
     assert candidate is not None
     assert (candidate.path, candidate.lineage) == (trained["path"], trained["lineage"])

@@ -65,7 +65,8 @@ def test_imitation_is_transformers_cross_entropy(folder: Path) -> None:
         )
     expected = theirs(input_ids=ids, attention_mask=mask, labels=labels).loss
     tokens = sum(sum(row.scored) for row in batch_rows)
-    got = imitation(score(ours, collate(batch_rows)).logprobs_N, tokens)
+    batch = collate(batch_rows)
+    got = imitation(score(ours, batch).logprobs_N, batch, tokens)
     assert got.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -74,18 +75,40 @@ def test_entropies_are_those_of_the_distribution(folder: Path) -> None:
     row = Row([5, 6, 7, 8], [False, True, False, True])
     with torch.no_grad():
         got = score(model, collate([row])).entropies_N
-        p = model.logits(model(torch.tensor([row.ids])))[0, [0, 2]].softmax(-1)
+        p = model.logits(model(torch.tensor([row.ids])))[[0, 2]].softmax(-1)
     assert torch.allclose(got, -(p * p.log()).sum(-1), atol=1e-4)
 
 
-def test_the_policy_gradient_is_the_plain_formulas(folder: Path) -> None:
+def group(sampled_by: Llama) -> list[Row]:
+    """Rollouts of one task as they come: a long common beginning with scored tokens, twins, one cut short."""
+    draw = torch.Generator().manual_seed(11)
+    begin = torch.randint(3, 250, (40,), generator=draw).tolist()
+    chosen = [False] * 20 + [True] * 15 + [False] * 5
+    ends = [torch.randint(3, 250, (n,), generator=draw).tolist() for n in (9, 4, 12)]
+    texts = [begin + ends[i] for i in (0, 1, 0, 2, 1)] + [begin]
+    made: list[Row] = []
+    for i, ids in enumerate(texts):
+        on = (chosen + [True] * (len(ids) - 40))[: len(ids)]
+        with torch.no_grad():
+            own = score(sampled_by, collate([Row(ids, on)])).logprobs_N
+        made.append(Row(ids, on, 0.5 - 0.2 * i, tuple((own - 0.02).tolist())))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["different rows", "a group"])
+def test_the_policy_gradient_is_the_plain_formulas(folder: Path, kind: str) -> None:
     model = load_llama(folder, torch.float32)
     warm = load_llama(folder, torch.float32)
     with torch.no_grad():
         warm.norm += 0.05
-    batch_rows = rows(sampled_by=model)
+    batch_rows = rows(sampled_by=model) if kind == "different rows" else group(model)
     tokens = sum(sum(row.scored) for row in batch_rows)
     batch = collate(batch_rows)
+    assert batch.counts_N.sum() == tokens
+    if kind == "a group":
+        assert batch.prefix_P is not None
+        assert (len(batch.prefix_P), len(batch.ids_B_T)) == (39, 4)
+        assert len(batch.at_N) < tokens
     with torch.no_grad():
         warm_N = score(warm, batch).logprobs_N
     policy_gradient(score(model, batch).logprobs_N, batch, warm_N, kl_coef=0.3, tokens=tokens).backward()
@@ -93,8 +116,8 @@ def test_the_policy_gradient_is_the_plain_formulas(folder: Path) -> None:
     # Token by token: -min(2, ratio) * advantage * grad logp + kl * (1 - exp(ref - logp)) * grad logp.
     total = torch.zeros(())
     for row in batch_rows:
-        logits = model.logits(model(torch.tensor([row.ids])))[0].log_softmax(-1)
-        reference = warm.logits(warm(torch.tensor([row.ids])))[0].log_softmax(-1).detach()
+        logits = model.logits(model(torch.tensor([row.ids]))).log_softmax(-1)
+        reference = warm.logits(warm(torch.tensor([row.ids]))).log_softmax(-1).detach()
         behind = list(row.logprobs)
         for t, on in enumerate(row.scored):
             if not on:
@@ -117,7 +140,8 @@ def test_micro_batches_do_not_change_the_gradient(folder: Path, tokens_a_piece: 
 
     def whole(size: int) -> tuple[torch.Tensor, torch.Tensor]:
         for group in microbatches(batch_rows, size):
-            imitation(score(model, collate(group)).logprobs_N, tokens).backward()
+            batch = collate(group)
+            imitation(score(model, batch).logprobs_N, batch, tokens).backward()
         imitated = gradient(model)
         for group in microbatches(batch_rows, size):
             batch = collate(group)

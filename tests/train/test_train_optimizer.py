@@ -25,7 +25,7 @@ def backward(model: nn.Module, step: int) -> None:
 def test_in_float32_it_is_torchs_own(weight_decay: float) -> None:
     ours, theirs = net(), net()
     optimizer = MasterAdamW(ours, weight_decay=weight_decay)
-    reference = torch.optim.AdamW(theirs.parameters(), lr=0.01, betas=(0.9, 0.99), weight_decay=weight_decay)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=weight_decay)
     for step in range(10):
         backward(ours, step)
         backward(theirs, step)

@@ -155,10 +155,11 @@ class Llama(nn.Module):
         return self.embed.weight.dtype
 
     def forward(self, ids_B_T: Tensor, prefix_P: Tensor | None = None) -> Tensor:
-        """Return the last hidden states `(B, T, D)` of right-padded rows under a causal mask.
+        """Return the last hidden states `(P + B * T, D)`: the prefix's, then row after row.
 
-        prefix_P: tokens that stand before every row and are computed once for all of them. Padding
-        stands behind every real token, so the causal mask alone keeps it out.
+        ids_B_T: right-padded rows under a causal mask. prefix_P: tokens that stand before every row and
+        are computed once for all of them. Padding stands behind every real token, so the causal mask
+        alone keeps it out.
         """
         s = self.shape
         shared = s.heads != s.kv_heads
@@ -180,7 +181,8 @@ class Llama(nn.Module):
                 q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=shared
             )
             x = layer.finish(x, seen.transpose(1, 2).flatten(2))
-        return F.rms_norm(x, (s.width,), self.norm, s.eps)
+        flat = x.flatten(0, 1) if head is None else torch.cat((head[0], x.flatten(0, 1)))
+        return F.rms_norm(flat, (s.width,), self.norm, s.eps)
 
     def step(self, ids_B_T: Tensor, starts_B: Tensor, cache: Cache) -> Tensor:
         """Feed T new tokens per row, from position `starts_B`, and return hidden states `(B, T, D)`.

@@ -76,60 +76,92 @@ def _until_assistant(messages: Sequence[Message]) -> list[Message]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows behind what they all begin with.
+    """Right-padded rows behind what they all begin with; equal rows stand there once.
 
-    prefix_P: that beginning, None where it is short. ids_B_T: the rows without it. rows_N, columns_N:
-    where the predecessors of the N scored tokens stand; targets_N: the scored tokens; logprobs_N: under
-    the sampling policy, zeros for imitation; weights_B: advantages.
+    prefix_P: that beginning, None where it is short. ids_B_T: the different rows without it. For each
+    of the N scored tokens: at_N, where its predecessor stands in the model's hidden states; targets_N,
+    the token; counts_N, how many rows it stands for; weights_N, the sum of their advantages; logprobs_N,
+    the mean of its log-probabilities under the sampling policy (0 for imitation).
     """
 
     prefix_P: Tensor | None
     ids_B_T: Tensor
-    rows_N: Tensor
-    columns_N: Tensor
+    at_N: Tensor
     targets_N: Tensor
+    counts_N: Tensor
+    weights_N: Tensor
     logprobs_N: Tensor
-    weights_B: Tensor
 
 
 def collate(rows: Sequence[Row]) -> Batch:
-    """Pad rows on the right, cut off their common beginning and index their scored tokens."""
-    shared = _shared(rows)
-    longest = max(len(row.ids) for row in rows) - shared
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    where: list[tuple[int, int, int]] = []
-    logprobs: list[float] = []
-    for i, row in enumerate(rows):
+    """Merge what rows have in common, pad the rest on the right and index the scored tokens.
+
+    A group's rollouts mostly share prompt, calls and results: each is computed once. Nothing is left
+    out by that: gradients are those of the rows one by one (tested).
+    """
+    different = _distinct(rows)
+    shared = _shared(different)
+    longest = max(len(row.ids) for row in different) - shared
+    ids = torch.zeros((len(different), longest), dtype=torch.long)
+    place = {_key(row): i for i, row in enumerate(different)}
+    for i, row in enumerate(different):
         ids[i, : len(row.ids) - shared] = torch.tensor(row.ids[shared:])
-        scored = [t for t, on in enumerate(row.scored) if on]
-        where += [(i, t - 1 - shared, row.ids[t]) for t in scored]
-        logprobs += row.logprobs or [0.0] * len(scored)
-    at = torch.tensor(where, dtype=torch.long)
-    weights = torch.tensor([row.weight for row in rows])
-    prefix = torch.tensor(rows[0].ids[:shared]) if shared else None
-    return Batch(prefix, ids, at[:, 0], at[:, 1], at[:, 2], torch.tensor(logprobs), weights)
+    scored: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
+    for row in rows:
+        i = place[_key(row)]
+        places = [t for t, on in enumerate(row.scored) if on]
+        logprobs = row.logprobs or (0.0,) * len(places)
+        for t, logprob in zip(places, logprobs, strict=True):
+            # A scored token of the common beginning belongs to all rows.
+            scored.setdefault((0 if t < shared else i, t), []).append((row.ids[t], row.weight, logprob))
+    at = [t - 1 if t <= shared and shared else shared + i * longest + t - 1 - shared for i, t in scored]
+    return Batch(
+        prefix_P=torch.tensor(different[0].ids[:shared]) if shared else None,
+        ids_B_T=ids,
+        at_N=torch.tensor(at, dtype=torch.long),
+        targets_N=torch.tensor([hits[0][0] for hits in scored.values()], dtype=torch.long),
+        counts_N=torch.tensor([float(len(hits)) for hits in scored.values()]),
+        weights_N=torch.tensor([sum(weight for _, weight, _ in hits) for hits in scored.values()]),
+        logprobs_N=torch.tensor([sum(lp for *_, lp in hits) / len(hits) for hits in scored.values()]),
+    )
 
 
-def _shared(rows: Sequence[Row]) -> int:
-    """Return the length of the common beginning, which ends before any scored token's predecessor."""
-    if len(rows) == 1:
+def _key(row: Row) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    return tuple(row.ids), tuple(row.scored)
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    return list({_key(row): row for row in rows}.values())
+
+
+def _shared(different: Sequence[Row]) -> int:
+    """Return the length of the common beginning; each row has at least one token behind it."""
+    if len(different) == 1:
         return 0
-    shared = min(common_prefix([row.ids for row in rows]), *(row.scored.index(True) - 1 for row in rows))
+    shared = min(
+        common_prefix([row.ids for row in different]),
+        common_prefix([row.scored for row in different]),
+        min(len(row.ids) for row in different) - 1,
+    )
     return shared if shared >= _WORTH_SHARING else 0
 
 
 def microbatches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
-    """Cut rows, in order, into pieces whose padded size is at most `tokens` (one row at least)."""
+    """Cut rows, in order, into pieces that `collate` makes at most `tokens` of (one row at least)."""
     piece: list[Row] = []
-    longest = 0
     for row in rows:
-        longest = max(longest, len(row.ids))
-        if piece and longest * (len(piece) + 1) > tokens:
+        if piece and _size([*piece, row]) > tokens:
             yield piece
-            piece, longest = [], len(row.ids)
+            piece = []
         piece.append(row)
     if piece:
         yield piece
+
+
+def _size(rows: Sequence[Row]) -> int:
+    different = _distinct(rows)
+    shared = _shared(different)
+    return shared + len(different) * (max(len(row.ids) for row in different) - shared)
 
 
 def pick(items: Sequence[Item], count: int, seed: str, step: int) -> list[Item]:

@@ -35,7 +35,7 @@ Reward = Callable[[Sequence[tuple[Task, Rollout]]], list[Grade]]
 class Grpo:
     """What a GRPO step needs: the policy, its frozen warm start, the frozen base, world and grader.
 
-    hard: tasks whose recorded episode was graded badly: the warm start had nothing to imitate there.
+    hard: tasks that the warm start fails, or whose recorded episode was graded badly.
     """
 
     model: Llama
@@ -54,7 +54,7 @@ class Grpo:
         """Take one step; return its telemetry and the graded rollouts."""
         s = self.settings
         started = time.perf_counter()
-        tasks = self._pick(step)
+        tasks = mixed(self.hard, self.tasks, s.grpo_prompts, s.grpo_hard_share, f"{s.seed}/tasks/{step}")
         seed = f"{s.seed}/grpo/{step}"
         trajectories = list(
             roll_out(
@@ -68,13 +68,16 @@ class Grpo:
         graded_at = time.perf_counter()
         rewards_P_G = rewards(grades, s.grpo_group)
         advantages_P_G = advantages(rewards_P_G)
-        rows = _rows(trajectories, advantages_P_G)
-        update = self._update(rows, trajectories)
+        groups = [
+            _rows(trajectories[i * s.grpo_group : (i + 1) * s.grpo_group], advantages_G)
+            for i, advantages_G in enumerate(advantages_P_G)
+        ]
+        update = self._update(groups, trajectories)
         report = {
             **summarise(trajectories, rollouts, grades),
             **update,
             "zero_advantage_groups": float(np.mean(np.all(advantages_P_G == 0, axis=1))),
-            "trained_rollouts": len(rows),
+            "trained_rollouts": sum(len(rows) for rows in groups),
             "tokens": sum(len(t.ids) for t in trajectories),
             "sampled_tokens": sum(sum(t.sampled) for t in trajectories),
             "seconds_sample": sampled_at - started,
@@ -84,24 +87,16 @@ class Grpo:
         }
         return report, list(zip(rollouts, grades, strict=True))
 
-    def _pick(self, step: int) -> list[Task]:
-        s = self.settings
-        draw = random.Random(f"{s.seed}/tasks/{step}")
-        hard = min(len(self.hard), round(s.grpo_hard_share * s.grpo_prompts))
-        chosen = draw.sample(list(self.hard), hard)
-        known = {task.task_id for task in chosen}
-        others = [task for task in self.tasks if task.task_id not in known]
-        return chosen + draw.sample(others, min(len(others), s.grpo_prompts - hard))
-
-    def _update(self, rows: Sequence[Row], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-        if not rows:
+    def _update(self, groups: Sequence[list[Row]], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+        # One group a piece: what its rollouts have in common is computed once.
+        pieces = [collate(piece) for rows in groups for piece in microbatches(rows, MICRO_TOKENS)]
+        if not pieces:
             # Nothing to learn from: measure the divergence all the same, on one rollout a task.
             group = self.settings.grpo_group
-            return {"loss": 0.0, "gradient_norm": 0.0, **self._drift(_rows(trajectories[::group], None))}
-        tokens = sum(sum(row.scored) for row in rows)
+            return {"loss": 0.0, "gradient_norm": 0.0, **self._drift(_rows(trajectories[::group]))}
+        tokens = sum(sum(row.scored) for rows in groups for row in rows)
         t = self.settings.temperature
         loss_sum, kl_warm, mismatch = 0.0, 0.0, 0.0
-        pieces = [collate(piece) for piece in microbatches(rows, MICRO_TOKENS)]
         kl_base = self._kl_base(pieces[0])
         for batch in pieces:
             with torch.no_grad():
@@ -113,8 +108,8 @@ class Grpo:
             loss.backward()
             own_N = scored.logprobs_N.detach()
             loss_sum += loss.item()
-            kl_warm += float(k3(own_N, warm_N).sum()) / tokens
-            mismatch += float((own_N - batch.logprobs_N).abs().sum()) / tokens
+            kl_warm += float((batch.counts_N * k3(own_N, warm_N)).sum()) / tokens
+            mismatch += float((batch.counts_N * (own_N - batch.logprobs_N).abs()).sum()) / tokens
         norm = self.optimizer.step(self.settings.grpo_lr)
         return {
             "loss": loss_sum, "gradient_norm": norm, "kl_warm": kl_warm, "kl_base": kl_base,
@@ -126,14 +121,29 @@ class Grpo:
         batch = collate(rows)
         t = self.settings.temperature
         gap = k3(score(self.model, batch, t).logprobs_N, score(self.warm, batch, t).logprobs_N)
-        return {"kl_warm": float(gap.mean()), "kl_base": self._kl_base(batch)}
+        return {"kl_warm": _mean(gap, batch), "kl_base": self._kl_base(batch)}
 
     @torch.no_grad()
     def _kl_base(self, batch: Batch) -> float:
         """Estimate KL(policy || base) in nats a token, on one piece of the step: it is only watched."""
         t = self.settings.temperature
         gap = score(self.model, batch, t).logprobs_N - score(self.base, batch, t).logprobs_N
-        return float(gap.mean())
+        return _mean(gap, batch)
+
+
+def _mean(values_N: torch.Tensor, batch: Batch) -> float:
+    return float((batch.counts_N * values_N).sum() / batch.counts_N.sum())
+
+
+def mixed(
+    hard: Sequence[Task], tasks: Sequence[Task], count: int, hard_share: float, seed: str
+) -> list[Task]:
+    """Draw `count` tasks without repetition, `hard_share` of them from the hard ones as far as they go."""
+    draw = random.Random(seed)
+    chosen = draw.sample(list(hard), min(len(hard), round(hard_share * count)))
+    known = {task.task_id for task in chosen}
+    others = [task for task in tasks if task.task_id not in known]
+    return chosen + draw.sample(others, min(len(others), count - len(chosen)))
 
 
 def rewards(grades: Sequence[Grade], group: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -154,8 +164,8 @@ def advantages(
     return np.where(flat, 0.0, centred)
 
 
-def _rows(trajectories: Sequence[Trajectory], advantages_P_G: np.ndarray[Any, Any] | None) -> list[Row]:
-    weights = np.ones(len(trajectories)) if advantages_P_G is None else advantages_P_G.ravel()
+def _rows(trajectories: Sequence[Trajectory], advantages_G: np.ndarray[Any, Any] | None = None) -> list[Row]:
+    weights = np.ones(len(trajectories)) if advantages_G is None else advantages_G
     return [
         Row(t.ids, t.sampled, float(weight), tuple(t.logprobs))
         for t, weight in zip(trajectories, weights, strict=True)

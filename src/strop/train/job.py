@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import msgspec
 import torch
 
 from strop.config import Config
-from strop.environments import Limits, ReplayTable, is_own, task_of
+from strop.environments import Limits, ReplayTable, is_own, roll_out, task_of
 from strop.environments.replay import recorded_results
 from strop.errors import NotEnoughData, StropError
 from strop.grade.scorer import Scorer
@@ -36,7 +36,7 @@ from strop.store.files import write_atomically
 from strop.store.registry import own_models
 from strop.train.checkpoint import Checkpoint, Checkpoints
 from strop.train.data import Row, episode_row, pick
-from strop.train.grpo import Grpo
+from strop.train.grpo import Grpo, Reward, mixed
 from strop.train.optimizer import MasterAdamW
 from strop.train.sft import sft_step
 
@@ -216,18 +216,23 @@ def _grpo(
     s = run.config.train
     frozen = load_llama(warm, run.dtype)
     model.load_state_dict(frozen.state_dict())
-    optimizer = MasterAdamW(model)
+    optimizer = MasterAdamW(model, beta2=0.99)
+    reward = _reward(scorer, run.data)
+    limits = Limits(run.config.environment.max_turns, s.max_new_tokens, s.max_tokens, 64)
     first = 0
     if found is not None:
         optimizer.load(found.tensors)
-        first = found.step
+        first, failed = found.step, set[str](found.notes["failed"])
     else:
-        checkpoints.save(Checkpoint("grpo", 0, {"steps": run.steps, "warm": str(warm)}, optimizer.state()))
+        failed = _screen(run, model, limits, reward) if s.grpo_steps else set[str]()
+    notes = {"warm": str(warm), "failed": sorted(failed)}
+    if found is None:
+        checkpoints.save(Checkpoint("grpo", 0, {**notes, "steps": run.steps}, optimizer.state()))
     grpo = Grpo(
         model=model, warm=frozen, base=load_llama(run.base, run.dtype), renderer=run.renderer,
-        optimizer=optimizer, table=run.data.table, reward=_reward(scorer, run.data), settings=s,
-        limits=Limits(run.config.environment.max_turns, s.max_new_tokens, s.max_tokens, 64),
-        tasks=run.data.tasks, hard=run.data.hard,
+        optimizer=optimizer, table=run.data.table, reward=reward, settings=s, limits=limits,
+        tasks=run.data.tasks,
+        hard=[task for task in run.data.tasks if task.task_id in failed] or run.data.hard,
     )  # fmt: skip
     _forget_rollouts(run.folder / "rollouts.jsonl", first)
     for step in range(first, s.grpo_steps):
@@ -235,11 +240,35 @@ def _grpo(
         run.report({"phase": "grpo", "step": step + 1, "of": s.grpo_steps, **telemetry})
         _log_rollouts(run.folder / "rollouts.jsonl", step + 1, graded)
         if checkpoints.due():
-            notes = {"steps": run.steps, "warm": str(warm)}
-            checkpoints.save(Checkpoint("grpo", step + 1, notes, optimizer.state()))
+            checkpoints.save(Checkpoint("grpo", step + 1, {**notes, "steps": run.steps}, optimizer.state()))
 
 
-def _reward(scorer: Scorer, data: Data) -> Callable[[Sequence[tuple[Task, Rollout]]], list[Grade]]:
+def _screen(run: Run, model: Llama, limits: Limits, reward: Reward) -> set[str]:
+    """Let the warm start try some tasks once, greedily; return the ids of those that it fails.
+
+    A group teaches only where its rewards differ, so practice begins where something is left to learn.
+    """
+    s = run.config.train
+    started = time.perf_counter()
+    tasks = mixed(run.data.hard, run.data.tasks, s.grpo_screen, s.grpo_hard_share, f"{s.seed}/screen")
+    if not tasks:
+        return set()
+    trajectories = list(roll_out(model, run.renderer, tasks, run.data.table, limits))
+    grades = reward([(t.task, t.rollout("warm start")) for t in trajectories])
+    scores = {
+        t.task.task_id: g.score for t, g in zip(trajectories, grades, strict=True) if g.score is not None
+    }
+    failed = {task_id for task_id, score in scores.items() if score < s.sft_min_score}
+    run.report({
+        "phase": "screen", "step": len(tasks), "of": len(tasks), "failed": len(failed),
+        "reward": sum(scores.values()) / max(1, len(scores)),
+        "tokens": sum(len(t.ids) for t in trajectories),
+        "seconds": time.perf_counter() - started,
+    })  # fmt: skip
+    return failed
+
+
+def _reward(scorer: Scorer, data: Data) -> Reward:
     def reward(pairs: Sequence[tuple[Task, Rollout]]) -> list[Grade]:
         return scorer.score(pairs, reference_ok=data.reference_ok.__contains__)
 

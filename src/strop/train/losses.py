@@ -28,8 +28,9 @@ def score(model: Llama, batch: Batch, temperature: float = 1.0) -> Scored:
 
     temperature: that of the policy whose log-probabilities are asked for.
     """
-    hidden = model(batch.ids_B_T, batch.prefix_P)[batch.rows_N, batch.columns_N]
-    logits_N_V = model.logits(hidden) / temperature
+    logits_N_V = model.logits(model(batch.ids_B_T, batch.prefix_P)[batch.at_N])
+    if temperature != 1.0:
+        logits_N_V = logits_N_V / temperature
     logprobs = -F.cross_entropy(logits_N_V, batch.targets_N, reduction="none")
     with torch.no_grad():
         total_N = logits_N_V.logsumexp(-1)
@@ -38,9 +39,9 @@ def score(model: Llama, batch: Batch, temperature: float = 1.0) -> Scored:
     return Scored(logprobs, entropies)
 
 
-def imitation(logprobs_N: Tensor, tokens: int) -> Tensor:
+def imitation(logprobs_N: Tensor, batch: Batch, tokens: int) -> Tensor:
     """Return the negative log-likelihood, averaged over the whole step's scored tokens."""
-    return -logprobs_N.sum() / tokens
+    return -(batch.counts_N * logprobs_N).sum() / tokens
 
 
 def policy_gradient(
@@ -54,9 +55,9 @@ def policy_gradient(
     sampling at 2); the KL term is Schulman's k3 against the frozen warm start.
     """
     weight = (logprobs_N.detach() - batch.logprobs_N).exp().clamp(max=2.0)
-    loss = -(weight * batch.weights_B[batch.rows_N] * logprobs_N).sum()
+    loss = -(weight * batch.weights_N * logprobs_N).sum()
     if reference_N is not None and kl_coef > 0:
-        loss = loss + kl_coef * k3(logprobs_N, reference_N).sum()
+        loss = loss + kl_coef * (batch.counts_N * k3(logprobs_N, reference_N)).sum()
     return loss / tokens
 
 

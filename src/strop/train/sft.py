@@ -29,11 +29,12 @@ def sft_step(
     tokens = sum(sum(row.scored) for row in rows)
     total, entropy = 0.0, 0.0
     for group in microbatches(sorted(rows, key=lambda row: len(row.ids)), MICRO_TOKENS):
-        scored = score(model, collate(group))
-        loss = imitation(scored.logprobs_N, tokens)
+        batch = collate(group)
+        scored = score(model, batch)
+        loss = imitation(scored.logprobs_N, batch, tokens)
         loss.backward()
         total += loss.item()
-        entropy += float(scored.entropies_N.sum()) / tokens
+        entropy += float((batch.counts_N * scored.entropies_N).sum()) / tokens
     rate = lr * min(1.0, (step + 1) / WARMUP) * (1 - 0.9 * step / max(1, steps))
     norm = optimizer.step(rate)
     return {
