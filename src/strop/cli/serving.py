@@ -25,13 +25,14 @@ def serve(session: Session, candidate: str | None, host: str | None, port: int |
     from strop.serve.run import run
 
     settings = session.config.serve
+    received = any(source.kind == "otlp" for source in session.config.sources)
 
     def announce(base_url: str) -> None:
-        session.emit({"base_url": base_url, "otlp": f"{base_url}/traces"})
+        otlp = f"{base_url}/traces" if received else None
+        session.emit({"base_url": base_url, "otlp": otlp})
         if not session.json:
-            session.out.print(
-                f"serving {base_url}   traces: {base_url}/traces   (Ctrl-C ends it)", highlight=False
-            )
+            traces = f"traces: {otlp}" if otlp else "no traces come in: no source of kind otlp"
+            session.out.print(f"serving {base_url}   {traces}   (Ctrl-C ends it)", highlight=False)
 
     with session.store() as db:
         app = open_app(session.config, db, candidate_id=candidate, no_key=no_key)
