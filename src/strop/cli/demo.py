@@ -24,7 +24,7 @@ STAND_IN = (
 )
 DAYS, SEED = 14, 7
 # What --full does longer; everything else is the example's strop.toml.
-FULL = {"train.sft_steps": 120, "train.grpo_steps": 60, "compare.max_tasks": 10_000}
+FULL = {"train.sft_steps": 120, "train.grpo_steps": 40, "train.grpo_screen": 256, "compare.max_tasks": 10_000}
 
 
 @command("demo")

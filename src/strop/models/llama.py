@@ -138,6 +138,26 @@ class Layer(nn.Module):
         return x + self.down(F.silu(gate) * up)
 
 
+def attend(q_B_H_T_E: Tensor, k_B_G_S_E: Tensor, v_B_G_S_E: Tensor, hidden_T_S: Tensor) -> Tensor:
+    """Return causal attention `(B, T, H * E)`; G key heads, each shared by H / G query heads.
+
+    hidden_T_S: True where a query must not look.
+    """
+    b, heads, t, width = q_B_H_T_E.shape
+    groups = k_B_G_S_E.shape[1]
+    if q_B_H_T_E.dtype == torch.float32:
+        seen = F.scaled_dot_product_attention(
+            q_B_H_T_E, k_B_G_S_E, v_B_G_S_E, attn_mask=~hidden_T_S, enable_gqa=groups != heads
+        )
+    else:
+        # In bfloat16 the fused kernel's backward pass takes twice as long as these plain products.
+        q = (q_B_H_T_E * width**-0.5).reshape(b, groups, -1, width)
+        scores = (q @ k_B_G_S_E.transpose(-1, -2)).view(b, heads, t, -1)
+        weights = scores.masked_fill(hidden_T_S, float("-inf")).softmax(-1)
+        seen = (weights.view(b, groups, -1, weights.shape[-1]) @ v_B_G_S_E).view(b, heads, t, width)
+    return seen.transpose(1, 2).flatten(2)
+
+
 class Llama(nn.Module):
     """The decoder. `forward` for training, `step` with a cache for sampling."""
 
@@ -162,25 +182,21 @@ class Llama(nn.Module):
         alone keeps it out.
         """
         s = self.shape
-        shared = s.heads != s.kv_heads
         p, t = 0 if prefix_P is None else prefix_P.shape[0], ids_B_T.shape[1]
         x = self.embed(ids_B_T)
         rope = self._rope(torch.arange(p, p + t)[None])
         head = None if prefix_P is None else self.embed(prefix_P[None])
         head_rope = self._rope(torch.arange(p)[None])
-        mask = None if head is None else torch.ones(t, p + t, dtype=torch.bool).tril(p)
+        hidden = torch.ones(t, p + t, dtype=torch.bool).triu(p + 1)
+        head_hidden = torch.ones(p, p, dtype=torch.bool).triu(1)
         for layer in self._layers():
             q, k, v = (h.transpose(1, 2) for h in layer.project(x, rope))
             if head is not None:
                 qp, kp, vp = (h.transpose(1, 2) for h in layer.project(head, head_rope))
-                seen = F.scaled_dot_product_attention(qp, kp, vp, is_causal=True, enable_gqa=shared)
-                head = layer.finish(head, seen.transpose(1, 2).flatten(2))
+                head = layer.finish(head, attend(qp, kp, vp, head_hidden))
                 k = torch.cat((kp.expand(k.shape[0], -1, -1, -1), k), dim=2)
                 v = torch.cat((vp.expand(v.shape[0], -1, -1, -1), v), dim=2)
-            seen = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=shared
-            )
-            x = layer.finish(x, seen.transpose(1, 2).flatten(2))
+            x = layer.finish(x, attend(q, k, v, hidden))
         flat = x.flatten(0, 1) if head is None else torch.cat((head[0], x.flatten(0, 1)))
         return F.rms_norm(flat, (s.width,), self.norm, s.eps)
 

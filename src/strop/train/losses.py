@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from strop.models.llama import Llama
 
 
+_ROWS = (
+    64  # of the vocabulary's width at a time: large temporaries cost more in fresh memory than in arithmetic
+)
+
+
 @dataclass(frozen=True)
 class Scored:
     """Log-probabilities and entropies (nats) of the scored tokens, `(N,)` each."""
@@ -33,10 +38,14 @@ def score(model: Llama, batch: Batch, temperature: float = 1.0) -> Scored:
         logits_N_V = logits_N_V / temperature
     logprobs = -F.cross_entropy(logits_N_V, batch.targets_N, reduction="none")
     with torch.no_grad():
-        total_N = logits_N_V.logsumexp(-1)
-        mass_N_V = (logits_N_V - total_N[:, None]).exp_()
-        entropies = total_N - (mass_N_V * logits_N_V).sum(-1)
+        entropies = torch.cat([_entropies(rows) for rows in logits_N_V.split(_ROWS)])
     return Scored(logprobs, entropies)
+
+
+def _entropies(logits_R_V: Tensor) -> Tensor:
+    total_R = logits_R_V.logsumexp(-1)
+    mass_R_V = (logits_R_V - total_R[:, None]).exp_()
+    return total_R - mass_R_V.mul_(logits_R_V).sum(-1)
 
 
 def imitation(logprobs_N: Tensor, batch: Batch, tokens: int) -> Tensor:
@@ -64,4 +73,4 @@ def policy_gradient(
 def k3(logprobs_N: Tensor, reference_N: Tensor) -> Tensor:
     """Return the k3 estimate of KL(policy || reference) at each token: unbiased and never negative."""
     gap = reference_N - logprobs_N
-    return gap.exp() - gap - 1
+    return gap.expm1() - gap  # exact near 0, where almost all tokens are
