@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 SHORT = {
     "train.sft_steps": 4, "train.sft_batch": 4, "train.grpo_steps": 1, "train.grpo_prompts": 2,
-    "train.grpo_group": 4, "train.max_new_tokens": 64, "environment.max_turns": 3,
+    "train.grpo_group": 4, "train.grpo_screen": 8, "train.max_new_tokens": 64, "environment.max_turns": 3,
     "compare.max_tasks": 16, "compare.timed": 1, "curate.min_rows": 200,
 }  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_the_document_holds_the_whole_loop(finished: tuple[Path, dict[str, Any]]
         assert document["scores"][arm]["n"] == 16
         assert 0 <= document["scores"][arm]["mean"] <= 1
     assert set(document["scores"]["baselines"]) == {"majority", "keyword", "last event"}
-    assert [s["phase"] for s in document["train"]["steps"]] == ["sft"] * 4 + ["grpo"]
+    assert [s["phase"] for s in document["train"]["steps"]] == ["sft"] * 4 + ["screen", "grpo"]
     assert document["verdict"]["decision"] in ("promote", "reject", "inconclusive")
     assert document["serving"]["inquiries"] == 2
     assert "stand-in" in document["stand_in"]

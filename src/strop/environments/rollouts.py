@@ -1,4 +1,4 @@
-"""Roll a policy out over many tasks in lock-step: a turn for all, then the tools, then the next turn.
+"""Roll a policy out over many tasks at once: each goes on with its next turn as soon as its tools answered.
 
 Tokens in, tokens out: a sampled token is never decoded and encoded again, so what is trained on is
 exactly what was sampled. Placeholders of redacted people are filled with seeded surrogates.
@@ -125,30 +125,30 @@ def _batch(
         for _ in range(group)
     ]
     generators = [generator(seed, t.task.task_id, i % group) for i, t in enumerate(rows)]
-    live = [i for i, t in enumerate(rows) if t.problem is None]
-    for _turn in range(limits.max_turns):
-        if not live:
-            break
-        uniforms = None
-        if temperature > 0:
-            uniforms = np.stack([generators[i].random(limits.max_new_tokens) for i in live])
-        turn = sampler.decode(live, limits.max_new_tokens, renderer.end, temperature, uniforms)
-        follow: dict[int, list[int]] = {}
-        for i in live:
-            after = _take_turn(rows[i], turn[i], renderer, table)
-            if after is None:
-                continue
-            if len(after) + limits.max_new_tokens > sampler.room(i):
-                rows[i].problem = "length"
-                continue
-            follow[i] = after
-            rows[i].ids += after
-            rows[i].sampled += [False] * len(after)
-        if follow:
-            sampler.extend(follow)
-        live = sorted(follow)
-    for i in live:
-        rows[i].problem = "turn limit"
+
+    def reply(i: int, sampled: Sampled) -> list[int] | None:
+        row = rows[i]
+        after = _take_turn(row, sampled, renderer, table)
+        if after is None:
+            return None
+        if len(after) + limits.max_new_tokens > sampler.room(i):
+            row.problem = "length"
+        elif row.turns == limits.max_turns:
+            row.problem = "turn limit"
+        else:
+            row.ids += after
+            row.sampled += [False] * len(after)
+            return after
+        return None
+
+    sampler.converse(
+        [i for i, t in enumerate(rows) if t.problem is None],
+        limits.max_new_tokens,
+        renderer.end,
+        reply,
+        temperature=temperature,
+        uniforms=(lambda i: generators[i].random(limits.max_new_tokens)) if temperature > 0 else None,
+    )
     seconds = (time.perf_counter() - started) / len(rows)
     for trajectory in rows:
         trajectory.seconds = seconds

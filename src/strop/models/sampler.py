@@ -1,11 +1,11 @@
-"""Sample many conversations in lock-step over one preallocated cache.
+"""Sample many conversations at once over one preallocated cache, each at its own pace.
 
 Shape suffixes: R rows, T tokens, V vocabulary, C chunks of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from strop.models.llama import Cache, Llama
+
+_TOGETHER = 8  # rows whose tool results are fed at once: fewer cost more a token, more keep rows waiting
+_DENSE = 0.8  # share of active rows among the computed ones, below which rows are moved
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -53,7 +56,7 @@ class Sampler:
         """Prefill each prompt once and copy it to the rows of its group (row = prompt * copies + i).
 
         What all prompts begin with (system turn, tools) is computed once for all of them. The prompt's
-        last token stays pending: `decode` feeds it and samples what follows.
+        last token stays pending: `converse` feeds it and samples what follows.
         """
         n = len(prompts)
         self._place = [i * n + p for p in range(n) for i in range(copies)]
@@ -73,48 +76,96 @@ class Sampler:
             self._lengths[row] = len(prompts[row // copies]) - 1
 
     @torch.inference_mode()
-    def extend(self, row_tokens: dict[int, list[int]]) -> None:
-        """Append tokens (tool results, next header) to some rows; the last one stays pending."""
+    def converse(
+        self,
+        rows: Sequence[int],
+        max_new: int,
+        stop: int,
+        reply: Callable[[int, Sampled], list[int] | None],
+        *,
+        temperature: float = 0.0,
+        uniforms: Callable[[int], Floats] | None = None,
+    ) -> None:
+        """Sample turns of up to `max_new` tokens, until `stop` or the end of the cache.
+
+        reply: is given each row's turn and returns the tokens that follow it (tool results, the next
+        header), or None where the row's conversation is over. No row waits for the others' turns.
+        uniforms: gives `max_new` uniform numbers for a row's next turn, so that its draws depend on its
+        own generator alone; None with temperature 0 (greedy).
+        """
+        turns: dict[int, Sampled] = {}
+        numbers: dict[int, Floats] = {}
+        waiting: dict[int, list[int]] = {}
+        active: list[int] = []
+
+        def begin(new: Iterable[int]) -> None:
+            for row in new:
+                turns[row] = Sampled()
+                if uniforms is not None:
+                    numbers[row] = uniforms(row)
+                if self.room(row) > 0:
+                    active.append(row)
+                else:
+                    finish(row)
+
+        def finish(row: int) -> None:
+            follows = reply(row, turns.pop(row))
+            if follows is not None:
+                waiting[row] = follows
+
+        begin(rows)
+        while active or waiting:
+            if len(waiting) >= _TOGETHER or not active:
+                ready, waiting = waiting, {}
+                self._extend(ready)
+                begin(ready)
+                continue
+            # A row that waits is computed along, where it lies among active ones: what that writes behind
+            # its end is written again when it goes on, and moving rows costs more.
+            span = self._span(active)
+            tokens = torch.tensor([[self._pending[row]] for row in span])
+            starts = torch.tensor([self._lengths[row] for row in span])
+            hidden = self.model.step(tokens, starts, self.cache)[:, -1]
+            at = [i for i, row in enumerate(span) if row in turns]
+            active = [span[i] for i in at]
+            logits = self.model.logits(hidden[at])
+            if temperature == 0 or uniforms is None:
+                chosen, logprobs, entropies = greedy(logits)
+            else:
+                drawn_R = [numbers[row][len(turns[row].ids)] for row in active]
+                chosen, logprobs, entropies = draw(
+                    logits / temperature, torch.tensor(drawn_R, dtype=torch.float64)
+                )
+            for row, token, logprob, entropy in zip(
+                active, chosen.tolist(), logprobs.tolist(), entropies.tolist(), strict=True
+            ):
+                self._lengths[row] += 1
+                self._pending[row] = token
+                turn = turns[row]
+                turn.ids.append(token)
+                turn.logprobs.append(logprob)
+                turn.entropies.append(entropy)
+                turn.stopped = token == stop
+                if turn.stopped or len(turn.ids) == max_new or self.room(row) <= 0:
+                    finish(row)
+            active = [row for row in active if row in turns]
+
+    def _extend(self, row_tokens: dict[int, list[int]]) -> None:
+        """Append tokens to some rows; the last one stays pending."""
         rows = sorted(row_tokens)
         fed = [[self._pending[row], *row_tokens[row][:-1]] for row in rows]
         for row in rows:
             self._pending[row] = row_tokens[row][-1]
         self._feed(rows, fed)
 
-    @torch.inference_mode()
-    def decode(
-        self, rows: Sequence[int], max_new: int, stop: int, temperature: float, uniforms_R_T: Floats | None
-    ) -> dict[int, Sampled]:
-        """Sample up to `max_new` tokens for the given rows until `stop` or the end of the cache.
-
-        uniforms_R_T: one uniform number a row and token, so that a row's draw depends on its own
-        generator alone; None with temperature 0 (greedy).
-        """
-        out = {row: Sampled() for row in rows}
-        order = {row: i for i, row in enumerate(rows)}
-        active = [row for row in rows if self.room(row) > 0]
-        for t in range(max_new):
-            if not active:
-                break
-            active = self._to_front(active)
-            tokens = torch.tensor([[self._pending[row]] for row in active])
-            starts = torch.tensor([self._lengths[row] for row in active])
-            logits = self.model.logits(self.model.step(tokens, starts, self.cache)[:, -1])
-            if temperature == 0 or uniforms_R_T is None:
-                chosen, logprobs, entropies = greedy(logits)
-            else:
-                uniforms = torch.tensor([uniforms_R_T[order[row], t] for row in active], dtype=torch.float64)
-                chosen, logprobs, entropies = draw(logits / temperature, uniforms)
-            drawn = zip(active, chosen.tolist(), logprobs.tolist(), entropies.tolist(), strict=True)
-            for row, token, logprob, entropy in drawn:
-                self._lengths[row] += 1
-                self._pending[row] = token
-                out[row].ids.append(token)
-                out[row].logprobs.append(logprob)
-                out[row].entropies.append(entropy)
-                out[row].stopped = token == stop
-            active = [row for row in active if not out[row].stopped and self.room(row) > 0]
-        return out
+    def _span(self, active: Sequence[int]) -> list[int]:
+        """Return the rows in the first places that hold all active ones, close together."""
+        last = max(self._place[row] for row in active)
+        if len(active) < _DENSE * (last + 1):
+            return self._to_front(active)
+        return sorted(
+            (r for r in range(len(self._place)) if self._place[r] <= last), key=self._place.__getitem__
+        )
 
     def _to_front(self, rows: Sequence[int]) -> list[int]:
         """Move rows to the first places of the cache; return them in the order of their places."""
