@@ -8,7 +8,7 @@ from tiny import tiny_model
 from transformers import AutoModelForCausalLM
 
 from strop.errors import ConfigError
-from strop.models.llama import Cache, Shape, load_llama, save_llama
+from strop.models.llama import Cache, Shape, attend, load_llama, save_llama
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -72,3 +72,11 @@ def test_a_shared_prefix_changes_neither_states_nor_gradients(tmp_path: Path) ->
     for name, p in model.named_parameters():
         assert p.grad is not None
         assert torch.allclose(p.grad, want[name], rtol=1e-4, atol=1e-4), name
+
+
+def test_attention_in_bfloat16_is_the_one_in_float32_but_for_rounding() -> None:
+    draw = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(2, heads, 12, 8, generator=draw).bfloat16() for heads in (6, 2, 2))
+    hidden = torch.ones(12, 12, dtype=torch.bool).triu(1)
+    plain = attend(q, k, v, hidden).float()
+    assert torch.allclose(plain, attend(q.float(), k.float(), v.float(), hidden), atol=0.03)
