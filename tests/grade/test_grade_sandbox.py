@@ -324,7 +324,12 @@ def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
         f"with Sandbox(load_grader(pathlib.Path({str(path)!r})), Limits(timeout_s=200, workers=1)) as s:\n"
         "    print(s.workers[0], flush=True)\n    s.run([({}, {})])\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    home = tmp_path / "temporary"
+    home.mkdir()
+    environment = {**os.environ, "TMPDIR": str(home)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     time.sleep(0.2)
@@ -336,6 +341,12 @@ def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
     while time.monotonic() < deadline and _alive(worker):
         time.sleep(0.02)
     assert not _alive(worker)
+    # The folder that the killed one could not remove is removed by the next.
+    left = list(home.iterdir())
+    assert len(left) == 1
+    path.write_text("def grade(rollout, ground_truth):\n    return 0.5")
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=environment)
+    assert list(home.iterdir()) == []
 
 
 def _alive(pid: int) -> bool:

@@ -21,6 +21,8 @@ from taught import episode, taught
 
 from strop.config import Config
 from strop.environments import task_of
+from strop.errors import NotEnoughData
+from strop.grade.scorer import Scorer
 from strop.loop.compare import compare
 from strop.loop.curate import curate
 from strop.loop.grade import grade
@@ -34,6 +36,7 @@ from strop.records import Candidate, Score, Trace, digest
 from strop.store import Database, open_database
 from strop.store.curated import load_curated
 from strop.store.registry import load_candidate
+from strop.train.job import Data, prepare
 
 GRADER = """
 def grade(rollout, ground_truth):
@@ -235,6 +238,23 @@ def test_the_test_split_is_in_nothing_that_was_trained_on(project: Project) -> N
     logged = [json.loads(line) for line in (project.job / "rollouts.jsonl").read_text().splitlines()]
     assert len(logged) == 4 * 2 * 3
     assert {line["rollout"]["task_id"] for line in logged} <= train_hashes
+
+
+def test_what_is_too_long_to_imitate_is_counted(project: Project) -> None:
+    renderer = Renderer(project.config.root / "base")
+
+    def prepared(max_tokens: int) -> Data:
+        shorter = project.config.train.model_copy(update={"max_tokens": max_tokens})
+        config = project.config.model_copy(update={"train": shorter})
+        with Scorer(config, project.db) as scorer:
+            return prepare(config, project.db, scorer, renderer)
+
+    every = prepared(320)
+    assert every.left_out == {}
+    longest = max(len(row.ids) for row in every.rows)
+    assert len(prepared(longest).rows) == len(every.rows)
+    with pytest.raises(NotEnoughData, match=f"{len(every.rows)} of them: it is longer than train.max_tokens"):
+        prepared(longest - 1)
 
 
 def test_a_training_that_is_done_is_not_begun_again(project: Project) -> None:

@@ -32,6 +32,8 @@ def train(session: Session) -> None:
             raise
     session.emit({"run_id": folder.name, **trained})
     if not session.json:
+        for reason, count in trained.get("left_out", {}).items():
+            session.err.print(f"{count} well graded episodes were not imitated: {reason}", highlight=False)
         session.out.print(f"candidate {trained['candidate_id']}\n  {trained['path']}", highlight=False)
 
 

@@ -45,7 +45,10 @@ UNSAFE = "--unsafe-local-grader"
 
 @dataclass
 class Data:
-    """What is learned from: rows to imitate, tasks to practise, hard ones among them, the record."""
+    """What is learned from: rows to imitate, tasks to practise, hard ones among them, the record.
+
+    left_out: well graded episodes that are not imitated, by reason.
+    """
 
     rows: list[Row]
     tasks: list[Task]
@@ -54,6 +57,7 @@ class Data:
     reference_ok: set[str]
     traces: list[str]
     sources: dict[str, dict[str, int]]
+    left_out: dict[str, int]
 
 
 @dataclass
@@ -119,7 +123,7 @@ def train(folder: Path, config: Config) -> dict[str, Any]:
             "seconds": sum(s["seconds"] for s in run.steps),
             "seconds_process": time.perf_counter() - started,
             "episodes": len(data.rows), "tasks": len(data.tasks), "hard_tasks": len(data.hard),
-            "sources": data.sources,
+            "sources": data.sources, "left_out": data.left_out,
         }  # fmt: skip
     db.close()
     return result
@@ -146,7 +150,12 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
     grades = dict(scorer.grade_curated(curated))
     good = [c for c in curated if _score(grades, c) >= config.train.sft_min_score]
     encoded = {c.trace_hash: episode_row(renderer, c) for c in good}
-    rows = {k: row for k, row in encoded.items() if row and len(row.ids) <= config.train.max_tokens}
+    whole = {k: row for k, row in encoded.items() if row is not None}
+    rows = {k: row for k, row in whole.items() if len(row.ids) <= config.train.max_tokens}
+    left_out = {
+        "it does not end with an answer": len(encoded) - len(whole),
+        f"it is longer than train.max_tokens ({config.train.max_tokens})": len(whole) - len(rows),
+    }
     good_ids = {c.trace_hash for c in good}
     own = own_models(db)
     admitted = [c for c in curated if c.ground_truth is not None]
@@ -154,9 +163,10 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
     practised = [task for task in map(task_of, admitted) if task is not None]
     if not rows or not practised:
         raise NotEnoughData(
-            f"{len(rows)} training episodes have a grade of at least {config.train.sft_min_score} "
-            f"(of {len(curated)})",
-            fix="lower train.sft_min_score, or look at the grades: strop grade",
+            f"{len(rows)} training episodes can be imitated: {len(good)} of {len(curated)} have a grade of "
+            f"at least {config.train.sft_min_score}"
+            + "".join(f"; {count} of them: {reason}" for reason, count in left_out.items() if count),
+            fix="lower train.sft_min_score, raise train.max_tokens, or look at the grades: strop grade",
         )
     return Data(
         rows=list(rows.values()),
@@ -166,6 +176,7 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
         reference_ok={key for key, grade in grades.items() if grade.score is not None},
         traces=sorted(c.trace_hash for c in curated),
         sources=_sources(curated, own, set(rows), {task.task_id for task in practised}),
+        left_out={reason: count for reason, count in left_out.items() if count},
     )
 
 

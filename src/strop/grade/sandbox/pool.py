@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 import msgspec
@@ -30,6 +31,7 @@ _MAX_REPLY = 1 << 20
 _BATCH_ITEMS, _BATCH_BYTES = 16, 1 << 18
 _FILE_MB = 16
 _START_S = 60.0
+_FOLDER = "strop-grade-"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -132,6 +134,7 @@ class Sandbox:
 
     def __enter__(self) -> Sandbox:
         self._spawner = Spawner()
+        _sweep()
         try:
             self._workers = [self._start() for _ in range(self._limits.workers)]
         except BaseException:
@@ -268,7 +271,7 @@ class Sandbox:
 
     def _start(self) -> _Worker:
         assert self._spawner is not None
-        workdir = tempfile.mkdtemp(prefix="strop-grade-")
+        workdir = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")
         with tempfile.TemporaryFile() as stderr:
             process = self._spawner.start(
                 # -I but for PYTHONHASHSEED: sets iterate in the same order in every worker.
@@ -337,6 +340,24 @@ class Sandbox:
                 where=str(self._grader.path),
                 fix="strop doctor; or run a grader that you trust with --unsafe-local-grader",
             )
+
+
+def _sweep() -> None:
+    # A process that was killed could not remove its workers' folders; the next one does.
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).split("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read_within(fd: int, seconds: float) -> bytes | None:
