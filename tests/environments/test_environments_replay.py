@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.environments import ReplayTable, reference_of, task_of
@@ -77,7 +77,6 @@ results_lists = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     results_lists, st.sampled_from(['{"id": "1"}', '{"id": "2"}', '{"id": "3"}', "{}"]), st.integers(-1, 21)
 )
@@ -94,7 +93,6 @@ def test_the_answer_is_the_newest_that_was_known_and_nothing_else(
         assert answer in {r.result for r in known if r.at == newest}
 
 
-@settings(deadline=None)
 @given(results_lists, st.randoms())
 def test_the_order_of_the_record_does_not_matter(results: list[RecordedResult], random: object) -> None:
     shuffled = list(results)

@@ -6,7 +6,7 @@ import pytest
 from grading import EXAMPLE
 
 from strop.errors import ConfigError
-from strop.grade.load import load_grader
+from strop.grade.load import GraderSource, load_grader
 
 
 def weights(tmp_path: Path, body: str) -> dict[str, float]:
@@ -41,6 +41,57 @@ def test_the_example_grader(tmp_path: Path) -> None:
 )
 def test_weights_come_from_a_linear_return(tmp_path: Path, body: str, expected: dict[str, float]) -> None:
     assert weights(tmp_path, body) == expected
+
+
+def rubric(tmp_path: Path, body: str) -> GraderSource:
+    path = tmp_path / "grader.py"
+    path.write_text("from strop.grade.rubric import Component, Rubric\n" + body)
+    return load_grader(path)
+
+
+def test_a_rubric_is_read_without_running_it(tmp_path: Path) -> None:
+    grader = rubric(
+        tmp_path,
+        """
+import antigravity_that_is_not_there
+HALF = 0.5
+rubric: Rubric = Rubric(
+    Component("answer_ok", equal("status", "status"), weight=2, gate=True),
+    Component("tool_ok", own, 1.5, 0.8),
+    rubrics.Component(name="tone_ok", score=lambda r, t: 1.0, weight=HALF),
+    Component("never", own, weight=0),
+)
+""",
+    )
+    assert grader.form == "rubric"
+    assert grader.weights == {"answer_ok": 0.5, "tool_ok": 0.375, "tone_ok": 0.125, "never": 0.0}
+    assert grader.gates == {"answer_ok": 1.0, "tool_ok": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("body", "says", "line"),
+    [
+        ("rubric = Rubric(*parts)", "written out", 2),
+        ("rubric = Rubric(\n    Component('a', f),\n    Component('a', f),\n)", "a text of its own", 4),
+        ("rubric = Rubric(Component(name(), f))", "a text of its own", 2),
+        ("rubric = Rubric(Component('a', f, weight=w()))", "the weight of a", 2),
+        ("rubric = Rubric(Component('a', f, weight=-1))", "the weight of a", 2),
+        ("rubric = Rubric(Component('a', f, weight=True))", "the weight of a", 2),
+        ("rubric = Rubric(Component('a', f, gate=2))", "the gate of a", 2),
+        ("rubric = Rubric(Component('a', f, weight=0))", "one of which has weight", 2),
+        ("rubric = Rubric()", "one of which has weight", 2),
+        ("rubric = Rubric(Component('a', f))\ndef grade(rollout, ground_truth): ...", "which of them", 3),
+        ("rubric = 3", "no function named grade and no rubric", None),
+    ],
+)
+def test_a_rubric_that_can_not_be_read_names_its_line(
+    tmp_path: Path, body: str, says: str, line: int | None
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rubric(tmp_path, body)
+    assert says in caught.value.what
+    assert caught.value.where.endswith(f":{line}" if line else "grader.py")
+    assert caught.value.fix
 
 
 def test_openai_form(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_rows_of_any_length_continue_as_if_alone(model: Llama) -> None:
         assert out[row].ids == _plain_greedy(model, prompt, 12)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data())
 def test_each_row_goes_on_as_if_alone_whatever_the_others_do(model: Llama, data: st.DataObject) -> None:
     token = st.integers(3, 200)

@@ -147,7 +147,7 @@ def test_a_difference_of_exactly_the_margin_does_not_pass() -> None:
     assert verdict.decision == "inconclusive"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.floats(0.3, 1.0), st.floats(0.3, 1.0), st.floats(0.0, 0.2), st.integers(60, 300), st.integers(0, 99)
 )

@@ -142,7 +142,7 @@ turns = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("abc")), min_s
 
 
 @given(turns)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_however_long_a_conversation_it_is_one_episode(turns: list[tuple[str, str]]):
     trace: Trace | None = None
     messages: list[Message] = []

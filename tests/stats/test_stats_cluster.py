@@ -35,7 +35,7 @@ def dense_cr2(values: NDArray[np.float64], clusters: list[str]) -> tuple[float, 
     return variance, float(np.trace(p) ** 2 / np.trace(p @ p))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clustered)
 def test_closed_forms_equal_the_matrices(rows: list[tuple[float, str]]) -> None:
     values, clusters = np.array([v for v, _ in rows]), [c for _, c in rows]
@@ -45,7 +45,7 @@ def test_closed_forms_equal_the_matrices(rows: list[tuple[float, str]]) -> None:
     assert estimate.df == pytest.approx(df, rel=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clustered, st.randoms(use_true_random=False), st.floats(-2, 2), st.floats(0.5, 3))
 def test_order_names_shift_and_scale_do_not_matter(
     rows: list[tuple[float, str]], random: object, shift: float, scale: float

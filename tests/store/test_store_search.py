@@ -59,7 +59,7 @@ def test_a_text_that_is_too_short_is_refused(tmp_path: Path) -> None:
         search(tmp_path, ["Bob"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text("ab", min_size=6, max_size=9), st.text("ab", max_size=60))
 def test_it_agrees_with_looking_at_every_place(
     tmp_path_factory: pytest.TempPathFactory, text: str, body: str

@@ -50,7 +50,7 @@ def test_the_assistants_tokens_are_scored_and_no_others(renderer: Renderer) -> N
 words = st.text("ab<|>_1 \n", max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["assistant", "call", "user"]), words), max_size=6), words)
 def test_an_episode_is_encoded_as_the_renderer_encodes_it(
     renderer: Renderer, turns: list[tuple[str, str]], last: str
@@ -89,7 +89,6 @@ def test_an_episode_without_a_last_answer_is_not_imitated(
     assert episode_row(renderer, with_messages(episode(1), *end)) is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 7), st.integers(0, 5))
 def test_each_epoch_sees_each_item_once(size: int, count: int, seed: int) -> None:
     items = list(range(size))
@@ -107,7 +106,6 @@ def test_epochs_and_seeds_differ() -> None:
     assert pick(items, 50, "a", 0) != pick(items, 50, "b", 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=20), st.integers(1, 120))
 def test_microbatches_hold_every_row_once_and_keep_to_their_size(lengths: list[int], tokens: int) -> None:
     rows = [Row([i] * n, [False] * (n - 1) + [True]) for i, n in enumerate(lengths)]

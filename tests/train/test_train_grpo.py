@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from taught import taught
 
@@ -24,7 +24,6 @@ LIMITS = Limits(3, 64, 320, 64)
 graded = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.6, 1.0]), st.floats(0, 1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(graded, min_size=4, max_size=4), min_size=1, max_size=5))
 def test_advantages(groups: list[list[float | None]]) -> None:
     grades = [Grade(error="timeout") if s is None else Grade(score=s) for group in groups for s in group]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model
 from transformers import AutoModelForCausalLM
@@ -153,7 +153,6 @@ def test_micro_batches_do_not_change_the_gradient(folder: Path, tokens_a_piece: 
         assert torch.allclose(small, big, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-30, 0), st.floats(-30, 0)), min_size=1, max_size=20))
 def test_k3_is_never_negative_and_zero_where_nothing_moved(pairs: list[tuple[float, float]]) -> None:
     own, reference = torch.tensor(pairs, dtype=torch.float64).T

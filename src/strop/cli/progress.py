@@ -79,7 +79,7 @@ class Progressing:
             self._console.print(
                 "  ".join(f"{name:>{width}}" for name, width in columns), style="bold", soft_wrap=True
             )
-        values = {**news, **dict(extra)}
+        values = {**news, "kl": news.get("kl_warm"), **dict(extra)}
         row = "  ".join(f"{_cell(values.get(name)):>{width}}" for name, width in columns)
         self._console.print(row, highlight=False, markup=False, soft_wrap=True)
 

@@ -55,8 +55,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def arguments(
         self, form: str, ground_truth: JsonObject, verdicts: dict[str, bool]
     ) -> tuple[JsonObject, JsonObject]:
-        """Return the grader's two arguments in its form, "rollout" or "sample"."""
-        if form == "rollout":
+        """Return the grader's two arguments in its form: "rollout", "rubric" or "sample"."""
+        if form != "sample":
             return {**self.rollout, "llm_judge": verdicts}, ground_truth
         own = self.rollout["messages"][len(self.prompt) :]
         calls = [call for m in own for call in m.get("tool_calls", ())]

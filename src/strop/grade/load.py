@@ -1,4 +1,4 @@
-"""Read a grader file without running it: its form, its components and weights, its hash."""
+"""Read a grader file without running it: its form, its components, weights and gates, its hash."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from strop.errors import ConfigError
+from strop.grade.declared import declared_rubric, declared_weights
 from strop.records import digest
 
-FORMS: dict[tuple[str, ...], Literal["rollout", "sample"]] = {
+Form = Literal["rollout", "sample", "rubric"]
+
+FORMS: dict[tuple[str, ...], Form] = {
     ("rollout", "ground_truth"): "rollout",
     ("sample", "item"): "sample",
 }
@@ -22,40 +25,72 @@ FORMS: dict[tuple[str, ...], Literal["rollout", "sample"]] = {
 class GraderSource(msgspec.Struct, frozen=True, kw_only=True):
     """A grader file as read.
 
-    form: "rollout" for `grade(rollout, ground_truth)`, "sample" for OpenAI's `grade(sample, item)`.
-    weights: component names and weights where the return is a linear combination of local names,
-    else empty. hash: SHA-256 of the file, the extracted fields and the judges.
+    form: "rollout" for `grade(rollout, ground_truth)`, "sample" for OpenAI's `grade(sample, item)`,
+    "rubric" for `rubric = Rubric(...)`. weights: component names and weights, a rubric's or those of a
+    return that is a linear combination of local names, else empty. gates: thresholds by component.
+    hash: SHA-256 of the file, the extracted fields and the judges.
     """
 
     path: Path
     source: str
-    form: Literal["rollout", "sample"]
+    form: Form
     weights: dict[str, float]
     hash: str
+    gates: dict[str, float] = {}
 
 
 def load_grader(
     path: Path, *, extract: Sequence[str] = (), judges: Mapping[str, Any] | None = None
 ) -> GraderSource:
     """Read a grader file. Raises ConfigError, naming the line, for a file that holds no grader."""
+    source = _read(path)
+    tree = _parse(source, path)
+    fingerprint = digest([hashlib.sha256(source.encode()).hexdigest(), sorted(extract), judges or {}])
+    rubric = declared_rubric(tree)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "grade"]
+    if rubric is not None and functions:
+        raise ConfigError(
+            "the file has both a rubric and a function named grade: which of them grades?",
+            where=f"{path}:{functions[-1].lineno}",
+            fix="rename the one that is not meant",
+        )
+    if rubric is not None:
+        weights, gates = declared_weights(tree, rubric, path)
+        form = "rubric"
+    elif functions:
+        form, weights, gates = _form(functions[-1], path), _weights(functions[-1]), {}
+    else:
+        raise ConfigError(
+            "the grader file has no function named grade and no rubric",
+            where=str(path),
+            fix="def grade(rollout, ground_truth) -> float: ...   # or rubric = Rubric(...)",
+        )
+    return GraderSource(path=path, source=source, form=form, weights=weights, gates=gates, hash=fingerprint)
+
+
+def _read(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        source = content.decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
             "the grader file does not exist", where=str(path), fix="set grade.file in strop.toml"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the grader file can't be read: {error}", where=str(path)) from error
+
+
+def _parse(source: str, path: Path) -> ast.Module:
     try:
-        tree = ast.parse(source, filename=str(path))
+        return ast.parse(source, filename=str(path))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ConfigError(
             f"the grader file is not Python: {getattr(error, 'msg', error)}",
             where=f"{path}:{line}" if line else str(path),
         ) from error
-    function = _grade_function(tree, path)
+
+
+def _form(function: ast.FunctionDef, path: Path) -> Form:
     names = tuple(a.arg for a in [*function.args.posonlyargs, *function.args.args][:2])
     form = FORMS.get(names)
     if form is None:
@@ -64,19 +99,7 @@ def load_grader(
             where=f"{path}:{function.lineno}",
             fix="def grade(rollout, ground_truth) -> float   # or OpenAI's grade(sample, item)",
         )
-    parts = [hashlib.sha256(content).hexdigest(), sorted(extract), judges or {}]
-    return GraderSource(path=path, source=source, form=form, weights=_weights(function), hash=digest(parts))
-
-
-def _grade_function(tree: ast.Module, path: Path) -> ast.FunctionDef:
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "grade"]
-    if not found:
-        raise ConfigError(
-            "the grader file has no function named grade",
-            where=str(path),
-            fix="def grade(rollout, ground_truth) -> float: ...",
-        )
-    return found[-1]
+    return form
 
 
 def _weights(function: ast.FunctionDef) -> dict[str, float]:

@@ -15,6 +15,7 @@ class Grade(msgspec.Struct, frozen=True, omit_defaults=True):
     floored: the grader raised on this rollout but not on the task's reference, so the score is
     the floor 0.0: a model must not gain by breaking its grader.
     forged: the answer carried reserved keys or duplicate keys (ignored or invalid, and counted).
+    feedback: what a rubric's components say, in words, where they say something.
     """
 
     score: float | None = None
@@ -22,6 +23,7 @@ class Grade(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
     floored: bool = False
     forged: bool = False
+    feedback: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.error is None):

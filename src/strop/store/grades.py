@@ -26,6 +26,7 @@ def save_grades(db: Database, grader_hash: str, new: Mapping[str, Grade]) -> int
             "error": grade.error,
             "floored": grade.floored,
             "forged": grade.forged,
+            "feedback": msgspec.json.encode(grade.feedback).decode(),
         }
         for subject, grade in new.items()
     ]
@@ -74,4 +75,5 @@ def _grade(row: Mapping[Any, Any]) -> tuple[str, Grade]:
         error=row["error"],
         floored=row["floored"],
         forged=row["forged"],
+        feedback=msgspec.json.decode(row["feedback"] or "{}", type=dict[str, str]),
     )

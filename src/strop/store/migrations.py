@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy import Connection, insert, inspect, select, text
 
 from strop.store import schema
 
@@ -14,7 +14,14 @@ def m001_first_tables(connection: Connection) -> None:
     schema.metadata.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first_tables,)
+def m002_feedback(connection: Connection) -> None:
+    """Add what a rubric's components say; a database that begins today has the column already."""
+    columns = {column["name"] for column in inspect(connection).get_columns("grades")}
+    if "feedback" not in columns:
+        connection.execute(text("ALTER TABLE grades ADD COLUMN feedback TEXT"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first_tables, m002_feedback)
 
 
 def migrate(connection: Connection) -> None:

@@ -118,6 +118,7 @@ grades = Table(
     Column("error", Text),
     Column("floored", Boolean, nullable=False),
     Column("forged", Boolean, nullable=False),
+    Column("feedback", Text),
     PrimaryKeyConstraint("project", "grader_hash", "subject"),
 )
 

@@ -48,6 +48,7 @@ class _Reply(msgspec.Struct, frozen=True, array_like=True):
     index: int
     score: float | None
     components: dict[str, float]
+    feedback: dict[str, str]
     error: str | None
 
 
@@ -236,6 +237,7 @@ class Sandbox:
             grades[position] = Grade(
                 score=reply.score,
                 components={n: reply.components[n] for n in self._grader.weights if n in reply.components},
+                feedback={n: reply.feedback[n] for n in self._grader.weights if n in reply.feedback},
             )
 
     def _replace(
@@ -305,6 +307,7 @@ class Sandbox:
             {
                 "source": self._grader.source,
                 "filename": str(self._grader.path),
+                "form": self._grader.form,
                 "names": list(self._grader.weights),
                 "workdir": worker.workdir,
                 "memory_mb": self._limits.memory_mb,

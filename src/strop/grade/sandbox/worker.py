@@ -23,6 +23,10 @@ import msgspec
 from strop.grade.sandbox.confine import allow_cpu, confine, die_with_parent
 
 _NAME = "grader"
+_FEEDBACK = 400  # characters a component
+
+# score, components, feedback by component, error
+Result = tuple[float | None, dict[str, float], dict[str, str], str | None]
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -30,6 +34,7 @@ class Setup(msgspec.Struct, frozen=True):
 
     source: str
     filename: str
+    form: str
     names: tuple[str, ...]
     workdir: str
     memory_mb: int
@@ -45,10 +50,13 @@ class Grader:
         self._code = compile(setup.source, setup.filename, "exec")
         self._filename = setup.filename
         self._names = setup.names
+        self._entry = "rubric" if setup.form == "rubric" else "grade"
         self._function()
 
-    def grade(self, first: Any, second: Any) -> tuple[float | None, dict[str, float], str | None]:
-        """Return score, components and error; score and error exclude each other."""
+    def grade(self, first: Any, second: Any) -> Result:
+        """Return score, components, feedback and error; score and error exclude each other."""
+        if self._entry == "rubric":
+            return self._rubric(first, second)
         values: dict[str, float] = {}
         try:
             function = self._function()
@@ -66,15 +74,25 @@ class Grader:
                 sys.setprofile(None)
             score, error = _score(returned)
         except BaseException as raised:  # SystemExit and KeyboardInterrupt are the grader's, too
-            return None, {}, describe(raised, self._filename)
-        return score, (values if error is None else {}), error
+            return None, {}, {}, describe(raised, self._filename)
+        return score, (values if error is None else {}), {}, error
+
+    def _rubric(self, first: Any, second: Any) -> Result:
+        try:
+            result = self._function()(first, second)
+            score, error = _score(result.score)
+            components = {name: float(result.components[name]) for name in self._names}
+            feedback = {n: str(result.feedback[n])[:_FEEDBACK] for n in self._names if n in result.feedback}
+        except BaseException as raised:
+            return None, {}, {}, describe(raised, self._filename)
+        return (score, components, feedback, None) if error is None else (None, {}, {}, error)
 
     def _function(self) -> Any:
         module = types.ModuleType(_NAME)
         module.__file__ = self._filename
         sys.modules[_NAME] = module
         exec(self._code, module.__dict__)  # noqa: S102  (this process exists to do it)
-        return module.__dict__["grade"]
+        return module.__dict__[self._entry]
 
     def _components(self, local: dict[str, Any]) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -153,9 +171,9 @@ def _serve(reader: BinaryIO, out: int) -> None:
         for index, (first_argument, second_argument) in enumerate(items):
             allow_cpu(setup.cpu_s, time.process_time())
             signal.setitimer(signal.ITIMER_REAL, alarm)
-            score, components, error = grader.grade(first_argument, second_argument)
+            result = grader.grade(first_argument, second_argument)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            write_frame(out, [batch, index, score, components, error])
+            write_frame(out, [batch, index, *result])
 
 
 def main() -> None:
