@@ -31,6 +31,8 @@ def test_the_example_grader(tmp_path: Path) -> None:
         ("a = b = 1\nreturn 0.5 * (a - b) + a", {"a": 1.5, "b": -0.5}),
         ("if not rollout:\n    return 0.0\na = b = 1\nreturn 0.5 * a + 0.5 * b", {"a": 0.5, "b": 0.5}),
         ("a = 1\nreturn a", {}),
+        ("a = b = 1\nreturn 1" + 400 * "0" + " * a + b", {}),
+        ("a = b = 1\nreturn a / 1" + 400 * "0" + " + b", {}),
         ("a = b = 1\nreturn a * b", {}),
         ("a = b = 1\nreturn round(0.5 * a + 0.5 * b, 2)", {}),
         ("a = 1\nreturn 0.5 * a + 0.1", {}),

@@ -281,6 +281,16 @@ def test_sets_iterate_alike_in_every_worker(tmp_path: Path) -> None:
     assert first == second
 
 
+def test_a_grader_runs_under_its_own_rules_for_annotations(tmp_path: Path) -> None:
+    path = tmp_path / "grader.py"
+    path.write_text(
+        "def grade(rollout: dict, ground_truth: dict) -> float:\n"
+        "    return 0.5 if grade.__annotations__['return'] is float else 0.0\n"
+    )
+    with Sandbox(load_grader(path), LIMITS) as sandbox:
+        assert sandbox.run([({}, {})]) == [Grade(score=0.5)]
+
+
 def test_components_are_the_locals_of_the_return(tmp_path: Path) -> None:
     path = tmp_path / "grader.py"
     path.write_text(EXAMPLE)

@@ -6,7 +6,7 @@ import ast
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -15,6 +15,7 @@ from strop.grade.declared import declared_rubric, declared_weights
 from strop.records import digest
 
 Form = Literal["rollout", "sample", "rubric"]
+_LARGEST = 1e9  # what is larger is no weight
 
 FORMS: dict[tuple[str, ...], Form] = {
     ("rollout", "ground_truth"): "rollout",
@@ -146,10 +147,14 @@ def _terms(node: ast.expr, factor: float) -> list[tuple[str, float]] | None:
         return None if left is None or right is None else left + right
     if isinstance(node.op, ast.Mult):
         for number, other in ((node.left, node.right), (node.right, node.left)):
-            if isinstance(number, ast.Constant) and isinstance(number.value, int | float):
-                return _terms(other, factor * number.value)
+            if isinstance(number, ast.Constant) and _is_weight(number.value):
+                return _terms(other, factor * float(number.value))
     if isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
         divisor = node.right.value
-        if isinstance(divisor, int | float) and divisor:
-            return _terms(node.left, factor / divisor)
+        if _is_weight(divisor) and divisor:
+            return _terms(node.left, factor / float(divisor))
     return None
+
+
+def _is_weight(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and abs(value) < _LARGEST

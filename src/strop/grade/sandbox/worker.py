@@ -47,7 +47,7 @@ class Grader:
     """The user's file, compiled once and executed afresh for each item."""
 
     def __init__(self, setup: Setup) -> None:
-        self._code = compile(setup.source, setup.filename, "exec")
+        self._code = compile(setup.source, setup.filename, "exec", dont_inherit=True)
         self._filename = setup.filename
         self._names = setup.names
         self._entry = "rubric" if setup.form == "rubric" else "grade"
