@@ -24,7 +24,18 @@ STAND_IN = (
 )
 DAYS, SEED = 14, 7
 # What --full does longer; everything else is the example's strop.toml.
-FULL = {"train.sft_steps": 120, "train.grpo_steps": 40, "train.grpo_screen": 256, "compare.max_tasks": 10_000}
+FULL = {
+    "train.sft_steps": 120,
+    "train.grpo_steps": 40,
+    "train.grpo_lr": 2e-5,
+    "train.grpo_screen": 256,
+    "train.grpo_hard_share": 0.75,
+    "compare.max_tasks": 10_000,
+}
+# What demo.json says of an arm, beside what its page has.
+ARM = (
+    "mean", "ci95", "n", "components", "customers", "seen_customers", "unseen_customers", "by", "tool_order",
+)  # fmt: skip
 
 
 @command("demo")
@@ -186,7 +197,7 @@ def _document(
     """Return what `strop demo --json` prints, from what the steps reported."""
     arms = {"baselines": report.get("baselines", {})}
     for name, arm in report["arms"].items():
-        arms[name] = {key: arm.get(key) for key in ("mean", "ci95", "n", "components", "customers")}
+        arms[name] = {key: arm.get(key) for key in ARM}
     curated, trained = result["curate"], result["train"]
     turns = sorted(serving["turns"])
     install = os.environ.get("STROP_INSTALL_SECONDS")
@@ -195,6 +206,10 @@ def _document(
         "run_id": result["run_id"],
         "rows": {"pulled": curated["pulled"], "kept": curated["kept"], "dropped": curated["dropped"]},
         "scores": arms,
+        "paired": {
+            name: {"score": pair["score"], "components": pair["components"]}
+            for name, pair in report["paired"].items()
+        },
         "train": {key: trained.get(key) for key in ("steps", "seconds", "tokens_per_second")},
         "verdict": {**result["verdict"], "promoted": result["promoted"]},
         "serving": {
