@@ -24,8 +24,11 @@ from strop.models.render import Renderer, parse_reply
 from strop.models.sampler import draw
 from strop.records import Message, Tool, Usage
 
-_NGRAM = 3
-_DRAFT = 10
+# Drafts: what followed the same tokens before. A step with 17 tokens costs half as much again as one with
+# a single token, so guessing pays as soon as it saves every third step.
+_NGRAMS = (4, 3, 2)
+_DRAFT = 16
+_REMEMBERED = 200  # replies
 
 
 def best_dtype() -> torch.dtype:
@@ -52,7 +55,7 @@ class LocalModel:
         self.max_tokens = max_tokens
         self._cache = Cache(model.shape, 1, max_tokens, model.dtype)
         self._cached: list[int] = []
-        self._recent: deque[list[int]] = deque(maxlen=32)
+        self._recent: deque[list[int]] = deque(maxlen=_REMEMBERED)
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None, max_tokens: int = 4096) -> LocalModel:
@@ -142,16 +145,18 @@ class LocalModel:
 
     def _draft(self, prompt: list[int], ids: list[int], room: int) -> list[int]:
         room = min(room, _DRAFT)
-        said = prompt + ids
-        key = said[-_NGRAM:]
         if room <= 0:
             return []
-        for text in [said[:-1], *reversed(self._recent)]:
-            for at in range(len(text) - _NGRAM, -1, -1):
-                if text[at] == key[0] and text[at : at + _NGRAM] == key:
-                    found = text[at + _NGRAM : at + _NGRAM + room]
-                    if found:
-                        return found
+        said = prompt + ids
+        texts = [said[:-1], *reversed(self._recent)]
+        for length in _NGRAMS:
+            key = said[-length:]
+            for text in texts:
+                for at in range(len(text) - length, -1, -1):
+                    if text[at] == key[0] and text[at : at + length] == key:
+                        found = text[at + length : at + length + room]
+                        if found:
+                            return found
         return []
 
 
