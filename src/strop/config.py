@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from strop.errors import ConfigError
 
@@ -97,6 +97,8 @@ class Curate(Section):
 class Grade(Section):
     """The grader and its limits.
 
+    file: Python, or OpenAI's grader JSON (`.json`). models_*: the endpoint that the JSON's model graders
+    are asked at, prices and the cap in US dollars.
     extract: JSON keys of the final answer that are lifted to the top level of `rollout`.
     """
 
@@ -107,11 +109,26 @@ class Grade(Section):
     cpu_s: int = 5
     memory_mb: int = 512
     workers: int = 2
+    models_base_url: str | None = None
+    models_api_key_env: str | None = None
+    models_timeout_s: float = 30.0
+    models_usd_per_call: float = Field(default=0.0, ge=0)
+    models_max_usd: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _cap_has_a_price(self) -> Grade:
+        if self.models_max_usd is not None and not self.models_usd_per_call:
+            raise ValueError(
+                "models_max_usd needs models_usd_per_call: without a price nothing is ever spent"
+            )
+        return self
 
 
 class Judge(Section):
-    """A yes/no rubric behind an OpenAI-compatible endpoint; its verdict is `llm_judge.<name>`.
+    """A rubric behind an OpenAI-compatible endpoint; its verdict is `llm_judge.<name>`.
 
+    scale: empty for yes or no; else the whole numbers that the judge may give, ascending; the verdict is
+    then the number scaled into [0, 1]. max_usd: what one process may spend on it.
     field: the answer's field that is judged (None: the whole answer); an answer without it fails.
     command: where no base_url is given, a local judge that strop starts in strop.toml's folder for
     the time it needs one; its first line of output is its base URL. `{python}` is this interpreter.
@@ -124,7 +141,44 @@ class Judge(Section):
     field: str | None = None
     api_key_env: str | None = None
     timeout_s: float = 30.0
-    usd_per_call: float = 0.0
+    usd_per_call: float = Field(default=0.0, ge=0)
+    max_usd: float | None = Field(default=None, ge=0)
+    scale: tuple[int, ...] = ()
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_ascends(cls, scale: tuple[int, ...]) -> tuple[int, ...]:
+        if scale and (len(scale) < 2 or list(scale) != sorted(set(scale))):
+            raise ValueError("a scale is two or more whole numbers, ascending: [1, 2, 3, 4, 5]")
+        return scale
+
+    @model_validator(mode="after")
+    def _cap_has_a_price(self) -> Judge:
+        if self.max_usd is not None and not self.usd_per_call:
+            raise ValueError("max_usd needs usd_per_call: without a price nothing is ever spent")
+        return self
+
+
+class Audit(Section):
+    """The grader's examination.
+
+    prompts: so many recorded prompts are looked at, cases: and so many of them probes are built from.
+    outcome: the component that says the task was done (default: the heaviest). writes: names of the tools
+    that change the world (default: told by their verbs). held_out: a second grader file, never the reward.
+    golden: file of golden cases, JSONL. human: name of the traces' scores that people gave.
+    required: `strop run` and `strop train` refuse a grader that failed.
+    judge_labels: for a judge, the score by people that its verdict should agree with.
+    """
+
+    prompts: int = Field(default=200, ge=1)
+    cases: int = Field(default=40, ge=1)
+    outcome: str | None = None
+    writes: tuple[str, ...] | None = None
+    held_out: str | None = None
+    golden: str | None = None
+    human: str | None = None
+    judge_labels: dict[str, str] = {}
+    required: bool = True
 
 
 class Environment(Section):
@@ -259,6 +313,7 @@ class Config(Section):
     curate: Curate = Curate()
     grade: Grade = Grade()
     judges: dict[str, Judge] = {}
+    audit: Audit = Audit()
     environment: Environment = Environment()
     train: Train = Train()
     teacher: Teacher = Teacher()
@@ -313,19 +368,32 @@ def load(
 
     overrides: dotted keys, such as {"train.sft_steps": 5}. Raises ConfigError, naming the key.
     """
-    environ = os.environ if environ is None else environ
     file = _find(root)
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"strop.toml can't be read: {error}", where=str(file)) from error
+    return _read(data, file, overrides or {}, os.environ if environ is None else environ)
+
+
+def defaults(
+    root: Path, *, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Return the configuration of a folder without strop.toml: defaults, environment and overrides."""
+    environ = os.environ if environ is None else environ
+    return _read({}, root / "strop.toml", overrides or {}, environ)
+
+
+def _read(
+    data: dict[str, Any], file: Path, overrides: Mapping[str, Any], environ: Mapping[str, str]
+) -> Config:
     if "root" in data:
         raise ConfigError("unknown key: root", where=str(file), fix="remove it; the folder is the file's own")
     for name, value in environ.items():
         if name.startswith("STROP_") and "__" in name:
             section, key = name.removeprefix("STROP_").lower().split("__", 1)
             _assign(data, [section, *key.split("__")], value)
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         _assign(data, dotted.split("."), value)
     try:
         return Config.model_validate({**data, "root": file.parent.resolve()})

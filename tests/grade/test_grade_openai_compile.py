@@ -99,7 +99,8 @@ def test_gates_are_steps_of_the_formula(tmp_path: Path) -> None:
     grader = load(tmp_path, RUBRIC.replace("{more}", 'verdict("tone_pass")'))
     multi = to_multi(grader, judges=JUDGES, extract=FIELDS)
     assert multi["calculate_output"] == (
-        "0.6 * answer_ok + 0.25 * own_ok + (1 + floor(answer_ok - 1.0)) * (1 + floor(own_ok - 0.5))"
+        "0.6 * answer_ok + 0.25 * own_ok"
+        " + min(1, 1 + floor(answer_ok - 1.0)) * min(1, 1 + floor(own_ok - 0.5))"
         " * (0.15 * (more * more_given))"
     )
 
@@ -111,8 +112,8 @@ shares = st.floats(0, 1) | st.sampled_from([0.1, 0.5, 0.7, 1.0, 5e-324])
 def test_a_step_of_the_formula_is_a_gate(threshold: float, value: float, near: int) -> None:
     if near:  # the neighbours of the threshold, where rounding would show
         value = math.nextafter(threshold, near)
-    step = parse_formula(f"1 + floor(x - {threshold!r})").value({"x": value}) if 0 <= value <= 1 else None
-    assert step is None or step == float(value >= threshold)
+    step = parse_formula(f"min(1, 1 + floor(x - {threshold!r}))")  # 1 - 1e-21 is 1: hence the min
+    assert not 0 <= value <= 1 or step.value({"x": value}) == float(value >= threshold)
 
 
 def test_compiled_sources_need_nothing_of_strop(tmp_path: Path) -> None:

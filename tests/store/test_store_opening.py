@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strop.records import Grade
 from strop.store import open_database
-from strop.store.grades import load_grades, save_grades
+from strop.store.grades import load_grades, load_judgements, save_grades, save_judgements
 from strop.store.traces import source_counts
 
 
@@ -36,13 +36,18 @@ def test_a_store_of_the_first_release_is_brought_up_to_date_and_keeps_its_grades
     url = f"sqlite:///{tmp_path / 'strop.db'}"
     db = open_database(url, "default")
     save_grades(db, "g", {"old": Grade(score=0.5, components={"a": 0.5})})
+    paid = {"judge": "tone", "reason": "", "latency_s": 0.5, "usd": 0.01}
+    save_judgements(db, [{"request_hash": "yes", "verdict": True, **paid}])
     db.close()
     with sqlite3.connect(tmp_path / "strop.db") as old:  # as the first release left it
         old.execute("ALTER TABLE grades DROP COLUMN feedback")
+        old.execute("ALTER TABLE judgements DROP COLUMN value")
         old.execute("DELETE FROM migrations WHERE number > 1")
     old.close()
     db = open_database(url, "default")
     new = Grade(score=0.25, components={"a": 0.25}, feedback={"a": "two of four"})
     save_grades(db, "g", {"new": new})
     assert load_grades(db, "g") == {"old": Grade(score=0.5, components={"a": 0.5}), "new": new}
+    save_judgements(db, [{"request_hash": "four", "value": 4.0, **paid}])
+    assert load_judgements(db, ["yes", "four", "none"]) == {"yes": True, "four": 4.0}
     db.close()

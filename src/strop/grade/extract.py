@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,10 +53,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return digest([seen, self.final, ground_truth])
 
     def arguments(
-        self, form: str, ground_truth: JsonObject, verdicts: dict[str, bool]
+        self, form: str, ground_truth: JsonObject, verdicts: Mapping[str, float]
     ) -> tuple[JsonObject, JsonObject]:
-        """Return the grader's two arguments in its form: "rollout", "rubric" or "sample"."""
-        if form != "sample":
+        """Return the grader's two arguments in its form: "rollout", "rubric", "sample" or "openai"."""
+        if form not in ("sample", "openai"):
             return {**self.rollout, "llm_judge": verdicts}, ground_truth
         own = self.rollout["messages"][len(self.prompt) :]
         calls = [call for m in own for call in m.get("tool_calls", ())]

@@ -1,101 +1,83 @@
-"""Judges: a yes/no rubric over an OpenAI-compatible endpoint, each question paid once.
+"""Judges: a rubric over an OpenAI-compatible endpoint, yes/no or on a scale, each question paid once.
 
-A judge that times out, is down or answers out of its enum gives no verdict, and no verdict is an
-error, never a score.
+A judge that times out, is down or answers out of its enum gives no verdict: it is asked once more where it
+answered, and then that is an error, never a score. A verdict is stored as it arrives, so that a process
+that is killed repeats none but the calls under way; those of local judges, which answer at once, are stored
+in small batches.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from types import TracebackType
-from typing import IO, Literal
+from typing import Any, TypeAlias
 
-import httpx2
 import msgspec
 
-from strop.config import Config, Judge, secret
-from strop.errors import ConfigError, OutsideServiceError
-from strop.grade.child import Spawner
+from strop.config import Config, Judge
+from strop.errors import ConfigError
+from strop.grade.endpoint import Endpoint, NoAnswer, Terms
 from strop.grade.extract import View, judged_text
+from strop.grade.launch import Launcher
 from strop.records import JsonObject, digest
 from strop.store import Database
 from strop.store.grades import load_judgements, save_judgements
 
-_INSTRUCTION = (
-    'Answer whether the answer meets this rubric, as JSON: {"verdict": "yes" or "no", "reason": "..."}.'
-)
-_FORMAT: JsonObject = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "verdict",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"verdict": {"enum": ["yes", "no"]}, "reason": {"type": "string"}},
-            "required": ["verdict", "reason"],
-            "additionalProperties": False,
-        },
-    },
-}
+# A yes or no, or a number; under `llm_judge` the number is scaled into [0, 1].
+Verdict: TypeAlias = bool | float
+
+MODELS = ""  # the endpoint of an OpenAI grader's models: no judge has this name
 _CONCURRENT = 4
-_DOWN_AFTER = 5
-_START_S = 60.0
+_ATTEMPTS = 2
+_QUICK_S, _BATCH_S = 0.05, 0.1  # answers quicker than this are stored together, so often
 
 
-class _Verdict(msgspec.Struct):
-    verdict: Literal["yes", "no"]
+class NoVerdict(Exception):
+    """An answer that is none: unparsable, or out of its enum or range. The message says what was there."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What an answer says."""
+
+    verdict: Verdict
     reason: str = ""
 
 
-class Question(msgspec.Struct, frozen=True):
-    """What a judge is asked; equal questions are asked once."""
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One paid question.
+
+    judge: whose verdict it is. endpoint: a judge of strop.toml, or MODELS. read: from the answer's bytes to
+    what they say; raises NoVerdict.
+    """
 
     judge: str
-    model: str
-    rubric: str
-    inquiry: str
-    answer: str
-
-    def key(self) -> str:
-        """Return the content hash of the question."""
-        return digest(self)
-
-
-class _Unreachable(Exception):
-    pass
+    endpoint: str
+    body: JsonObject
+    read: Callable[[bytes], Reading]
+    path: str = "chat/completions"
 
 
 class Judges:
-    """The judges of strop.toml. Use as a context manager: `command` judges run that long.
+    """The paid endpoints of strop.toml. Use as a context manager: `command` judges run that long.
 
     calls, usd and seconds count what this object spent; cached counts what it didn't.
-    Raises OutsideServiceError where a judge doesn't start or fails five times in a row.
+    Raises OutsideServiceError where a judge doesn't start or fails five times in a row, and ConfigError
+    before the call that would pass a spend cap.
     """
 
     def __init__(self, config: Config, db: Database) -> None:
         self._config, self._db = config, db
-        self._client = httpx2.Client(trust_env=False)
-        self._spawner: Spawner | None = None
-        self._children: list[subprocess.Popen[bytes]] = []
-        self._drains: list[threading.Thread] = []
-        self._urls: dict[str, str] = {}
+        self._launcher = Launcher()
+        self._endpoints: dict[str, Endpoint] = {}
         self._lock = threading.Lock()
-        self._failures: dict[str, list[str]] = {}
-        self.calls, self.cached, self.usd, self.seconds = 0, 0, 0.0, 0.0
+        self._rows: list[JsonObject] = []  # paid and not stored yet
+        self._stored_at = 0.0
+        self.cached = 0
 
     def __enter__(self) -> Judges:
-        for name, judge in self._config.judges.items():
-            if judge.base_url is not None:
-                self._urls[name] = judge.base_url.rstrip("/")
         return self
 
     def __exit__(
@@ -104,195 +86,264 @@ class Judges:
         self.close()
 
     def close(self) -> None:
-        """Stop the judges that were started here."""
-        for child in self._children:
-            child.terminate()
-            try:
-                child.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        self._children = []
-        for drain in self._drains:
-            drain.join(timeout=5)
-        if self._spawner is not None:
-            self._spawner.close()
-            self._spawner = None
-        self._client.close()
+        """Stop the judges that were started here and return all connections; the counts stay."""
+        self._launcher.close()
+        for endpoint in self._endpoints.values():
+            endpoint.close()
 
-    def verdicts(self, views: Sequence[View]) -> list[dict[str, bool] | str]:
+    @property
+    def calls(self) -> int:
+        """Return the number of requests that were sent."""
+        return sum(endpoint.calls for endpoint in self._endpoints.values())
+
+    @property
+    def usd(self) -> float:
+        """Return what they cost, US dollars."""
+        return sum(endpoint.usd for endpoint in self._endpoints.values())
+
+    @property
+    def seconds(self) -> float:
+        """Return the sum of their latencies."""
+        return sum(endpoint.seconds for endpoint in self._endpoints.values())
+
+    def verdicts(self, views: Sequence[View]) -> list[dict[str, Verdict] | str]:
         """Return each view's verdicts by judge, or the reason why there are none."""
-        asked = [self._questions(seen) for seen in views]
-        by_key = {q.key(): q for questions in asked for q in questions.values() if q is not None}
-        known: dict[str, bool | str] = dict(load_judgements(self._db, list(by_key)))
+        questions: dict[str, Question] = {}
+        asked: list[dict[str, str | None]] = []
+        for seen in views:
+            keys: dict[str, str | None] = {}
+            for name, judge in self._config.judges.items():
+                text = judged_text(seen, judge.field)
+                keys[name] = None if text is None else _key(name, judge, seen.inquiry, text)
+                if keys[name] is not None and keys[name] not in questions:
+                    questions[str(keys[name])] = _question(name, judge, seen.inquiry, str(text))
+            asked.append(keys)
+        known = self.answers(questions)
+        return [_verdicts(keys, known, self._config.judges) for keys in asked]
+
+    def ask(self, name: str, pairs: Sequence[tuple[str, str]], *, again: int = 0) -> list[Verdict | str]:
+        """Return a judge's verdicts on (inquiry, answer), or reasons; again: 1, 2, ... ask anew."""
+        judge = self.judge(name)
+        keys = [_key(name, judge, inquiry, answer) for inquiry, answer in pairs]
+        keys = [digest([key, "again", again]) for key in keys] if again else keys
+        questions = {k: _question(name, judge, *pair) for k, pair in zip(keys, pairs, strict=True)}
+        known = self.answers(questions)
+        return [known[key] for key in keys]
+
+    def judge(self, name: str) -> Judge:
+        """Return a judge's settings. Raises ConfigError where strop.toml has none of this name."""
+        if name not in self._config.judges:
+            raise ConfigError(f"there is no judge named {name!r}", fix=f"add [judges.{name}] to strop.toml")
+        return self._config.judges[name]
+
+    def answers(self, questions: Mapping[str, Question]) -> dict[str, Verdict | str]:
+        """Return each question's verdict by its content hash, or the reason why there is none.
+
+        What is stored is not asked again.
+        """
+        known: dict[str, Verdict | str] = dict(load_judgements(self._db, list(questions)))
         self.cached += len(known)
-        missing = [key for key in by_key if key not in known]
-        for name in {by_key[key].judge for key in missing} - self._urls.keys():
-            self._urls[name] = self._launch(name, self._config.judges[name])
+        missing = {key: question for key, question in questions.items() if key not in known}
+        for name in sorted({q.endpoint for q in missing.values()} - self._endpoints.keys()):
+            self._endpoints[name] = self._open(name)
         if missing:
-            known.update(self._ask_all({key: by_key[key] for key in missing}))
-        return [_answers(questions, known) for questions in asked]
+            known.update(self._ask_all(missing))
+        return known
 
-    def _questions(self, seen: View) -> dict[str, Question | None]:
-        found: dict[str, Question | None] = {}
-        for name, judge in self._config.judges.items():
-            text = judged_text(seen, judge.field)
-            found[name] = (
-                None if text is None else Question(name, judge.model, judge.rubric, seen.inquiry, text)
-            )
-        return found
-
-    def _ask_all(self, questions: dict[str, Question]) -> dict[str, bool | str]:
-        rows: list[JsonObject] = []
+    def _ask_all(self, questions: Mapping[str, Question]) -> dict[str, Verdict | str]:
         try:
             with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="strop-judge") as pool:
                 try:
-                    answers = list(pool.map(partial(self._ask, rows=rows), questions.values()))
+                    answers = list(pool.map(self._ask, questions, questions.values()))
                 except BaseException:
                     pool.shutdown(wait=True, cancel_futures=True)
-                    self._failures.clear()
+                    for endpoint in self._endpoints.values():
+                        endpoint.forgive()
                     raise
         finally:  # paid verdicts outlive whatever stopped the rest
-            save_judgements(self._db, rows)
+            self._store()
         return dict(zip(questions, answers, strict=True))
 
-    def _ask(self, question: Question, rows: list[JsonObject]) -> bool | str:
-        judge = self._config.judges[question.judge]
-        self._stop_if_down(question.judge)
-        why = ""
+    def _ask(self, key: str, question: Question) -> Verdict | str:
+        endpoint = self._endpoints[question.endpoint]
         started = time.monotonic()
-        usd = 0.0
-        for _attempt in range(2):
+        why = ""
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                content = self._post(question, judge)
-            except _Unreachable as error:
-                self._count(0.0, time.monotonic() - started)
-                self._failed(question.judge, str(error))
+                said = question.read(endpoint.post(question.path, question.body))
+            except NoAnswer as error:
                 return f"judge {question.judge}: {error}"
-            usd += judge.usd_per_call
-            self._failures.pop(question.judge, None)
-            try:
-                said = msgspec.json.decode(content, type=_Verdict)
-            except (msgspec.DecodeError, msgspec.ValidationError):
-                why = f"no verdict in {content[:80]!r}"
+            except NoVerdict as error:
+                why = str(error)
                 continue
+            yes = isinstance(said.verdict, bool)
             latency = time.monotonic() - started
-            self._count(usd, latency)
-            verdict = said.verdict == "yes"
-            row = {"judge": question.judge, "verdict": verdict, "reason": said.reason[:1000]}
-            rows.append({"request_hash": question.key(), **row, "latency_s": latency, "usd": usd})
-            return verdict
-        self._count(usd, time.monotonic() - started)
+            row: JsonObject = {
+                "request_hash": key,
+                "judge": question.judge,
+                "verdict": said.verdict if yes else None,
+                "value": None if yes else said.verdict,
+                "reason": said.reason[:1000],
+                "latency_s": latency,
+                "usd": attempt * endpoint.terms.usd_per_call,
+            }
+            with self._lock:
+                self._rows.append(row)
+            if latency >= _QUICK_S or time.monotonic() - self._stored_at >= _BATCH_S:
+                self._store()
+            return said.verdict
         return f"judge {question.judge}: {why}"
 
-    def _post(self, question: Question, judge: Judge) -> str:
-        key = secret(judge.api_key_env)
-        body = {
-            "model": judge.model,
-            "temperature": 0,
-            "messages": [
-                {"role": "system", "content": f"{judge.rubric}\n{_INSTRUCTION}"},
-                {
-                    "role": "user",
-                    "content": msgspec.json.encode(
-                        {"inquiry": question.inquiry, "answer": question.answer}
-                    ).decode(),
-                },
-            ],
-            "response_format": _FORMAT,
-        }
-        try:
-            response = self._client.post(
-                f"{self._urls[question.judge]}/chat/completions",
-                json=body,
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=judge.timeout_s,
-            )
-        except httpx2.TimeoutException as error:
-            raise _Unreachable(f"no answer within {judge.timeout_s:g} s") from error
-        except httpx2.HTTPError as error:
-            raise _Unreachable(f"not reachable ({type(error).__name__})") from error
-        if response.status_code != 200:
-            raise _Unreachable(f"HTTP {response.status_code}")
-        try:
-            content = response.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
-            return response.text[:200]
-        return content if isinstance(content, str) else ""
-
-    def _count(self, usd: float, seconds: float) -> None:
+    def _store(self) -> None:
         with self._lock:
-            self.calls += 1
-            self.usd += usd
-            self.seconds += seconds
+            save_judgements(self._db, self._rows)
+            self._rows.clear()
+            self._stored_at = time.monotonic()
 
-    def _failed(self, name: str, why: str) -> None:
-        with self._lock:
-            self._failures.setdefault(name, []).append(why)
-        self._stop_if_down(name)
-
-    def _stop_if_down(self, name: str) -> None:
-        reasons = self._failures.get(name, [])
-        if len(reasons) >= _DOWN_AFTER:
-            raise OutsideServiceError(
-                f"judge {name} failed {len(reasons)} times in a row: {reasons[-1]}",
-                where=self._urls[name],
-                fix=f"start it, or correct [judges.{name}] in strop.toml; verdicts so far are kept",
-            )
-
-    def _launch(self, name: str, judge: Judge) -> str:
-        if judge.command is None:
+    def _open(self, name: str) -> Endpoint:
+        if name == MODELS:
+            return Endpoint(models_url(self._config), _models_terms(self._config))
+        judge = self._config.judges[name]
+        url = judge.base_url
+        if url is None and judge.command is None:
             raise ConfigError(
                 f"judges.{name} has neither base_url nor command", fix="set one of them in strop.toml"
             )
-        self._spawner = self._spawner or Spawner()
-        command = [sys.executable if part == "{python}" else part for part in judge.command]
-        with tempfile.TemporaryFile() as stderr:
-            child = self._spawner.start(
-                command,
-                cwd=self._config.root,
-                env=dict(os.environ),
-                stdin=subprocess.DEVNULL,
-                stderr=stderr,
-                launcher=True,
-            )
-            self._children.append(child)
-            assert child.stdout is not None
-            url, drain = _first_line(child.stdout)
-            self._drains.append(drain)
-            if not url.startswith(("http://", "https://")):
-                stderr.seek(0)
-                said = stderr.read()[-300:].decode(errors="replace").strip()
-                raise OutsideServiceError(
-                    f"judge {name} did not print its base URL: {said or url or 'no output'}",
-                    where=" ".join(command),
-                )
-        return url.rstrip("/")
+        if url is None:
+            url = self._launcher.launch(name, judge.command or (), self._config.root)
+        terms = Terms(
+            name=f"judge {name}",
+            keys=f"judges.{name}.",
+            api_key_env=judge.api_key_env,
+            timeout_s=judge.timeout_s,
+            usd_per_call=judge.usd_per_call,
+            max_usd=judge.max_usd,
+        )
+        return Endpoint(url, terms)
 
 
-def _answers(questions: dict[str, Question | None], known: dict[str, bool | str]) -> dict[str, bool] | str:
-    verdicts: dict[str, bool] = {}
-    for name, question in questions.items():
-        answer = False if question is None else known[question.key()]
-        if isinstance(answer, str):
-            return answer
-        verdicts[name] = answer
-    return verdicts
+def models_url(config: Config) -> str:
+    """Return the address that an OpenAI grader's models are asked at. Raises ConfigError for none."""
+    if config.grade.models_base_url is None:
+        raise ConfigError(
+            "the grader asks a model, and there is no endpoint for it",
+            where=str(config.path(config.grade.file)),
+            fix='set grade.models_base_url in strop.toml, such as "http://127.0.0.1:8000/v1"',
+        )
+    return config.grade.models_base_url
 
 
-def _first_line(stdout: IO[bytes]) -> tuple[str, threading.Thread]:
-    # The thread goes on reading: a judge that logs to stdout must not block on a full pipe.
-    lines: queue.Queue[bytes] = queue.Queue()
+def _models_terms(config: Config) -> Terms:
+    g = config.grade
+    return Terms(
+        name="the endpoint of the grader's models",
+        keys="grade.models_",
+        api_key_env=g.models_api_key_env,
+        timeout_s=g.models_timeout_s,
+        usd_per_call=g.models_usd_per_call,
+        max_usd=g.models_max_usd,
+    )
 
-    def drain() -> None:
-        with stdout:
-            lines.put(stdout.readline())
-            for _ in stdout:
-                pass
 
-    thread = threading.Thread(target=drain, daemon=True, name="strop-judge-output")
-    thread.start()
+class _Said(msgspec.Struct):
+    verdict: Any
+    reason: str = ""
+
+
+def choice_of(answer: bytes, choices: Sequence[object]) -> tuple[Any, str]:
+    """Return the verdict and the reason in a chat completion. Raises NoVerdict outside of the choices."""
+    content = content_of(answer)
     try:
-        return lines.get(timeout=_START_S).decode(errors="replace").strip(), thread
-    except queue.Empty:
-        return "", thread
+        said = msgspec.json.decode(content, type=_Said)
+    except (msgspec.DecodeError, RecursionError):
+        raise NoVerdict(f"no verdict in {content[:80]!r}") from None
+    for choice in choices:
+        # 1 is 1.0 to Python, and so is true: a verdict is of its enum's type.
+        if said.verdict == choice and isinstance(said.verdict, bool) == isinstance(choice, bool):
+            return choice, said.reason
+    raise NoVerdict(f"no verdict in {content[:80]!r}")
+
+
+def content_of(answer: bytes) -> str:
+    """Return the text of a chat completion. Raises NoVerdict for a refusal and for no chat completion."""
+    try:
+        message = msgspec.json.decode(answer)["choices"][0]["message"]
+        content, refusal = message.get("content"), message.get("refusal")
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError, RecursionError):
+        raise NoVerdict(f"no verdict in {answer[:80].decode(errors='replace')!r}") from None
+    if isinstance(content, str):
+        return content
+    raise NoVerdict(
+        f"no verdict: refused: {refusal[:80]}" if isinstance(refusal, str) else "no verdict in ''"
+    )
+
+
+def choice_format(choices: Sequence[object]) -> JsonObject:
+    """Return the response_format of a verdict out of the choices, with its reason."""
+    kind = "string" if isinstance(choices[0], str) else "integer"
+    return {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "verdict",
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "verdict": {"type": kind, "enum": list(choices)},
+                    "reason": {"type": "string"},
+                },
+                "required": ["verdict", "reason"],
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+class _Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    # What is asked, and nothing else: a judge that moves to another address is not paid again.
+    judge: str
+    model: str
+    rubric: str
+    inquiry: str
+    answer: str
+    scale: tuple[int, ...] = ()
+
+
+def _key(name: str, judge: Judge, inquiry: str, answer: str) -> str:
+    return digest(_Asked(name, judge.model, judge.rubric, inquiry, answer, judge.scale))
+
+
+def _question(name: str, judge: Judge, inquiry: str, answer: str) -> Question:
+    choices: tuple[object, ...] = judge.scale or ("yes", "no")
+    said = " or ".join(f'"{c}"' for c in choices) if not judge.scale else f"one of {list(judge.scale)}"
+    asks = "how well the answer meets this rubric" if judge.scale else "whether the answer meets this rubric"
+    instruction = f'Answer {asks}, as JSON: {{"verdict": {said}, "reason": "..."}}.'
+    body: JsonObject = {
+        "model": judge.model,
+        "temperature": 0,
+        "messages": [
+            {"role": "system", "content": f"{judge.rubric}\n{instruction}"},
+            {"role": "user", "content": msgspec.json.encode({"inquiry": inquiry, "answer": answer}).decode()},
+        ],
+        "response_format": choice_format(choices),
+    }
+
+    def read(raw: bytes) -> Reading:
+        verdict, reason = choice_of(raw, choices)
+        return Reading(float(verdict) if judge.scale else verdict == "yes", reason)
+
+    return Question(judge=name, endpoint=name, body=body, read=read)
+
+
+def _verdicts(
+    keys: Mapping[str, str | None], known: Mapping[str, Verdict | str], judges: Mapping[str, Judge]
+) -> dict[str, Verdict] | str:
+    verdicts: dict[str, Verdict] = {}
+    for name, key in keys.items():
+        scale = judges[name].scale
+        # An answer without the field that is judged fails: no, or the scale's lowest.
+        said = (scale[0] if scale else False) if key is None else known[key]
+        if isinstance(said, str):
+            return said
+        verdicts[name] = (said - scale[0]) / (scale[-1] - scale[0]) if scale else said
+    return verdicts

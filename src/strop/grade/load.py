@@ -12,9 +12,10 @@ import msgspec
 
 from strop.errors import ConfigError
 from strop.grade.declared import declared_rubric, declared_weights
+from strop.grade.openai.file import components_of, read_grader
 from strop.records import digest
 
-Form = Literal["rollout", "sample", "rubric"]
+Form = Literal["rollout", "sample", "rubric", "openai"]
 _LARGEST = 1e9  # what is larger is no weight
 
 FORMS: dict[tuple[str, ...], Form] = {
@@ -27,8 +28,10 @@ class GraderSource(msgspec.Struct, frozen=True, kw_only=True):
     """A grader file as read.
 
     form: "rollout" for `grade(rollout, ground_truth)`, "sample" for OpenAI's `grade(sample, item)`,
-    "rubric" for `rubric = Rubric(...)`. weights: component names and weights, a rubric's or those of a
-    return that is a linear combination of local names, else empty. gates: thresholds by component.
+    "rubric" for `rubric = Rubric(...)`, "openai" for OpenAI's grader JSON. weights: component names and
+    weights, a rubric's or those of a return (or formula) that is a linear combination of local names, else
+    empty. names: of the components, also of those of a formula that is not linear. gates: thresholds by
+    component.
     hash: SHA-256 of the file, the extracted fields and the judges.
     """
 
@@ -37,16 +40,25 @@ class GraderSource(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     weights: dict[str, float]
     hash: str
+    names: tuple[str, ...] = ()
     gates: dict[str, float] = {}
 
 
 def load_grader(
     path: Path, *, extract: Sequence[str] = (), judges: Mapping[str, Any] | None = None
 ) -> GraderSource:
-    """Read a grader file. Raises ConfigError, naming the line, for a file that holds no grader."""
+    """Read a grader file: Python, or OpenAI's grader JSON where it is named `.json`.
+
+    Raises ConfigError, naming the line or the place in the JSON, for a file that holds no grader.
+    """
     source = _read(path)
-    tree = _parse(source, path)
     fingerprint = digest([hashlib.sha256(source.encode()).hexdigest(), sorted(extract), judges or {}])
+    if path.suffix.lower() == ".json":
+        names, weights = components_of(read_grader(source, str(path)))
+        return GraderSource(
+            path=path, source=source, form="openai", weights=weights, names=names, hash=fingerprint
+        )
+    tree = _parse(source, path)
     rubric = declared_rubric(tree)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "grade"]
     if rubric is not None and functions:
@@ -66,7 +78,15 @@ def load_grader(
             where=str(path),
             fix="def grade(rollout, ground_truth) -> float: ...   # or rubric = Rubric(...)",
         )
-    return GraderSource(path=path, source=source, form=form, weights=weights, gates=gates, hash=fingerprint)
+    return GraderSource(
+        path=path,
+        source=source,
+        form=form,
+        weights=weights,
+        names=tuple(weights),
+        gates=gates,
+        hash=fingerprint,
+    )
 
 
 def _read(path: Path) -> str:

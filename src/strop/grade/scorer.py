@@ -10,9 +10,13 @@ import msgspec
 
 from strop.config import Config
 from strop.grade.extract import View, view_of_episode, view_of_rollout
-from strop.grade.judge import Judges
-from strop.grade.load import load_grader
+from strop.grade.judge import Judges, Verdict, models_url
+from strop.grade.load import GraderSource, load_grader
+from strop.grade.openai.file import read_grader
+from strop.grade.openai.models import ModelGraders
+from strop.grade.openai.sample import arguments_of
 from strop.grade.sandbox import Limits, Sandbox
+from strop.grade.sandbox.pool import Item
 from strop.records import Curated, Episode, Grade, JsonObject, Rollout, Task
 from strop.store import Database
 from strop.store.grades import load_grades, save_grades
@@ -28,19 +32,46 @@ class Scorer:
 
     Workers and judges start with the first item that has no stored grade. From one thread at a time.
     grader_hash changes with the grader file, the extracted fields and the judges' rubrics; weights
-    are those of the return expression, empty where it is no linear combination.
+    are those of the return expression, empty where it is no linear combination. What an OpenAI grader's
+    models say is asked for here and handed in; judges counts these calls, too.
+    Raises ConfigError for a file that holds no grader, and for one that asks models without an endpoint.
     """
 
     def __init__(self, config: Config, db: Database, *, unsafe: bool = False) -> None:
         self._config, self._db, self._unsafe = config, db, unsafe
-        questions = {name: [j.model, j.rubric, j.field] for name, j in config.judges.items()}
+        questions = {
+            name: [j.model, j.rubric, j.field, *([list(j.scale)] if j.scale else [])]
+            for name, j in config.judges.items()
+        }
         self._grader = load_grader(
             config.path(config.grade.file), extract=config.grade.extract, judges=questions
         )
         self.grader_hash = self._grader.hash
         self.weights = self._grader.weights
         self.judges = Judges(config, db)
+        self._models: ModelGraders | None = None
+        if self._grader.form == "openai":
+            models = ModelGraders(read_grader(self._grader.source, str(self._grader.path)), self.judges)
+            if models.needed:
+                models_url(config)  # without an endpoint nothing can be graded: say so now
+                self._models = models
         self._sandbox: Sandbox | None = None
+
+    @property
+    def grader(self) -> GraderSource:
+        """The grader as read."""
+        return self._grader
+
+    @property
+    def asks_models(self) -> bool:
+        """Say whether the grader itself asks models."""
+        return self._models is not None
+
+    def subject(self, curated: Curated) -> str:
+        """Return what a recorded trace's grade is stored under; it has a ground truth."""
+        fields = self._config.grade.extract
+        seen = view_of_episode(_episode(curated), curated.trace.usage, fields)
+        return seen.subject(curated.ground_truth or {})
 
     def __enter__(self) -> Scorer:
         self.judges.__enter__()
@@ -105,19 +136,31 @@ class Scorer:
         if not fresh:
             return {}
         found: dict[str, Grade] = {}
-        items: list[tuple[JsonObject, JsonObject]] = []
-        judged: list[str] = []
+        ready: dict[str, Item] = {}
         verdicts = self.judges.verdicts([view for view, _ in fresh.values()])
         for (subject, (view, truth)), verdict in zip(fresh.items(), verdicts, strict=True):
             if isinstance(verdict, str):
                 found[subject] = Grade(error=verdict, forged=view.forged)
             else:
-                items.append(view.arguments(self._grader.form, truth, verdict))
-                judged.append(subject)
-        for subject, grade in zip(judged, self._warm().run(items), strict=True):
+                ready[subject] = self.arguments(view, truth, verdict)
+        if self._models is not None:
+            asked = self._models.given([(item[0], item[1]) for item in ready.values()])
+            for subject, given in zip(list(ready), asked, strict=True):
+                sample, item, *_ = ready.pop(subject)
+                if isinstance(given, str):
+                    found[subject] = Grade(error=given, forged=fresh[subject][0].forged)
+                else:
+                    ready[subject] = (sample, item, given)
+        for subject, grade in zip(ready, self._warm().run(list(ready.values())), strict=True):
             found[subject] = msgspec.structs.replace(grade, forged=fresh[subject][0].forged)
         save_grades(self._db, self.grader_hash, {s: g for s, g in found.items() if not is_transient(g)})
         return found
+
+    def arguments(self, view: View, truth: JsonObject, verdicts: dict[str, Verdict]) -> Item:
+        """Return what the grader gets of a view."""
+        if self._grader.form == "openai":
+            return arguments_of(view, truth, verdicts)
+        return view.arguments(self._grader.form, truth, verdicts)
 
     def _warm(self) -> Sandbox:
         if self._sandbox is None:

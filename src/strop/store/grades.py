@@ -49,22 +49,23 @@ def load_grades(db: Database, grader_hash: str, subjects: Sequence[str] | None =
 
 
 def save_judgements(db: Database, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store verdicts: request_hash, judge, verdict, reason, latency_s (seconds), usd."""
+    """Store verdicts: request_hash, judge, verdict or value, reason, latency_s (seconds), usd."""
     with db.engine.begin() as connection:
         db.upsert(connection, judgements, rows)
 
 
-def load_judgements(db: Database, request_hashes: Sequence[str]) -> dict[str, bool]:
-    """Return the stored verdicts among these requests."""
-    found: dict[str, bool] = {}
+def load_judgements(db: Database, request_hashes: Sequence[str]) -> dict[str, bool | float]:
+    """Return the stored verdicts among these requests: a yes or no, or the number."""
+    found: dict[str, bool | float] = {}
+    table = judgements.c
+    query = select(table.request_hash, table.verdict, table.value).where(
+        table.project == db.project, table.verdict.is_not(None) | table.value.is_not(None)
+    )
     with db.engine.connect() as connection:
         for start in range(0, len(request_hashes), _CHUNK):
-            query = select(judgements.c.request_hash, judgements.c.verdict).where(
-                judgements.c.project == db.project,
-                judgements.c.request_hash.in_(request_hashes[start : start + _CHUNK]),
-                judgements.c.verdict.is_not(None),
-            )
-            found.update((row.request_hash, row.verdict) for row in connection.execute(query))
+            wanted = query.where(table.request_hash.in_(request_hashes[start : start + _CHUNK]))
+            for row in connection.execute(wanted):
+                found[row.request_hash] = row.value if row.verdict is None else row.verdict
     return found
 
 

@@ -21,7 +21,24 @@ def m002_feedback(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE grades ADD COLUMN feedback TEXT"))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first_tables, m002_feedback)
+def m003_numeric_verdicts(connection: Connection) -> None:
+    """Add the verdicts that are numbers; a database that begins today has the column already."""
+    columns = {column["name"] for column in inspect(connection).get_columns("judgements")}
+    if "value" not in columns:
+        connection.execute(text("ALTER TABLE judgements ADD COLUMN value FLOAT"))
+
+
+def m004_grader_versions(connection: Connection) -> None:
+    """Add the versions of the grader; a database that begins today has the table already."""
+    schema.graders.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    m001_first_tables,
+    m002_feedback,
+    m003_numeric_verdicts,
+    m004_grader_versions,
+)
 
 
 def migrate(connection: Connection) -> None:

@@ -122,7 +122,7 @@ grades = Table(
     PrimaryKeyConstraint("project", "grader_hash", "subject"),
 )
 
-# Content-addressed verdicts: a paid judge call is never repeated.
+# Content-addressed verdicts: a paid call to a judge or a grading model is never repeated.
 judgements = Table(
     "judgements",
     metadata,
@@ -133,7 +133,19 @@ judgements = Table(
     Column("reason", Text, nullable=False),
     Column("latency_s", Float, nullable=False),
     Column("usd", Float, nullable=False),
+    Column("value", Float),  # instead of a verdict, where it is a number
     PrimaryKeyConstraint("project", "request_hash"),
+)
+
+# Versions of the grader in the order of their use.
+graders = Table(
+    "graders",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("project", String, nullable=False),
+    Column("grader_hash", String(64), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", String, nullable=False),
 )
 
 candidates = Table(

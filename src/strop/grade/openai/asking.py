@@ -57,6 +57,43 @@ class _Label(msgspec.Struct):
     result: str
 
 
+def request_of(
+    grader: ScoreModel | LabelModel, sample: Mapping[str, Any], item: Mapping[str, Any]
+) -> JsonObject:
+    """Return the body of the chat completion that a model grader asks for.
+
+    Raises MissingVariable and ValueError as templates do, and Fault for a prompt that is too long.
+    """
+    if isinstance(grader, ScoreModel):
+        return _body(grader, sample, item, "score", {"type": "number"}, grader.sampling_params)
+    return _body(grader, sample, item, "label", {"type": "string", "enum": grader.labels}, None)
+
+
+def number_in(content: str) -> float | None:
+    """Return the number that a grading model wrote, in range or not; None for none."""
+    try:
+        return msgspec.json.decode(content, type=_Result).result
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def label_in(grader: LabelModel, content: str) -> str | None:
+    """Return the label that a grading model wrote, None for one that isn't the grader's."""
+    try:
+        label = msgspec.json.decode(content, type=_Label).result
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return label if label in grader.labels else None
+
+
+def no_verdict(grader: ScoreModel | LabelModel, content: str) -> str:
+    """Say what is missing in a grading model's answer."""
+    if isinstance(grader, LabelModel):
+        return f"no label in {content[:80]!r}"
+    low, high = grader.bounds
+    return f"no number in [{low:g}, {high:g}] in {content[:80]!r}"
+
+
 def score_of_model(
     grader: ScoreModel,
     sample: Mapping[str, Any],
@@ -71,22 +108,19 @@ def score_of_model(
     OpenAI clips a number to the range and makes 0 of no number. strict=True: both are no verdict, asked
     once more and then a Fault, since a failure of the judge is no score.
     """
-    body = _body(grader, sample, item, "score", {"type": "number"}, grader.sampling_params)
+    body = request_of(grader, sample, item)
     low, high = grader.bounds
     said = ""
     for _ in range(_ATTEMPTS if strict else 1):
         said = _ask(body, models, spent)
-        try:
-            value = msgspec.json.decode(said, type=_Result).result
-        except (msgspec.DecodeError, RecursionError):
+        value = number_in(said)
+        if value is None:
             continue
         if low <= value <= high:
             return value
         if not strict and not math.isnan(value):
             return min(high, max(low, value))
-    raise Fault(
-        f"no number in [{low:g}, {high:g}] in {said[:80]!r}", from_answer=False, model_grader_parse_error=True
-    )
+    raise Fault(no_verdict(grader, said), from_answer=False, model_grader_parse_error=True)
 
 
 def label_of_model(
@@ -101,17 +135,14 @@ def label_of_model(
     An answer that is none of the labels is no verdict: asked once more, then a Fault. The output format
     for labels isn't documented; this is score_model's with the labels in place of the number.
     """
-    body = _body(grader, sample, item, "label", {"type": "string", "enum": grader.labels}, None)
+    body = request_of(grader, sample, item)
     said = ""
     for _ in range(_ATTEMPTS):
         said = _ask(body, models, spent)
-        try:
-            label = msgspec.json.decode(said, type=_Label).result
-        except (msgspec.DecodeError, RecursionError):
-            continue
-        if label in grader.labels:
+        label = label_in(grader, said)
+        if label is not None:
             return float(label in grader.passing_labels)
-    raise Fault(f"no label in {said[:80]!r}", from_answer=False, model_grader_parse_error=True)
+    raise Fault(no_verdict(grader, said), from_answer=False, model_grader_parse_error=True)
 
 
 def _ask(body: JsonObject, models: Models | None, spent: dict[str, dict[str, int]]) -> str:

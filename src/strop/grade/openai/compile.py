@@ -55,6 +55,7 @@ def to_python(
     """
     options = Options(extract=tuple(extract), single_turn=single_turn)
     where = str(grader.path)
+    check_form(grader)
     tree = ast.parse(grader.source)
     modules = embedded_modules(tree, where)
     check_reach([tree], grader.form, where, modules, single_turn=single_turn)
@@ -64,6 +65,14 @@ def to_python(
     entry = "rubric" if grader.form == "rubric" else "grade"
     source = adapted(grader.source, where, options, modules, kind=kind, entry=entry, unit=True)
     return python_grader(name, source, where)
+
+
+def check_form(grader: GraderSource) -> None:
+    """Raise ConfigError for a file that is OpenAI's JSON already."""
+    if grader.form == "openai":
+        raise ConfigError(
+            "the grader is OpenAI's JSON already", where=str(grader.path), fix="hand in the file as it is"
+        )
 
 
 def adapted(

@@ -44,6 +44,7 @@ def evaluate(
     *,
     run_python: RunPython | None = None,
     embed: Embed | None = None,
+    given: Mapping[str, float] | None = None,
     strict: bool = True,
 ) -> Outcome:
     """Run a grader on a sample and its item.
@@ -57,7 +58,9 @@ def evaluate(
     run_python: (source, sample, item) to grade's return value; raises SandboxFailed for its own failures,
     anything else counts as the source's. It must confine the source where that isn't trusted.
     embed: texts to vectors; raises NoEmbedding where it can't.
+    given: scores that were found before, in their own ranges, by key; `""` is the key of a single grader.
     """
+    known = given or {}
     spent: dict[str, dict[str, int]] = {}
     run = partial(
         _single, sample=sample, item=item, models=models, run_python=run_python, embed=embed,
@@ -69,12 +72,12 @@ def evaluate(
     if isinstance(grader, Multi):
         for key, inner in grader.graders.items():
             try:
-                scores[key] = run(inner)
+                scores[key] = known[key] if key in known else run(inner)
             except Fault as fault:
                 faults.append((f"{key}: ", fault))
     try:
         if not isinstance(grader, Multi):
-            score = run(grader)
+            score = known[""] if "" in known else run(grader)
         elif not (faults and strict):
             score = _combined(grader.calculate_output, dict.fromkeys(grader.graders, 0.0) | scores)
         if strict and score is not None:

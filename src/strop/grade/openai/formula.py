@@ -70,7 +70,7 @@ class Formula(msgspec.Struct, frozen=True):
         values = stack[-taken:]
         del stack[-taken:]
         try:
-            stack.append(_operate(str(step[1]), values))
+            stack.append(operate(str(step[1]), values))
         except (ArithmeticError, ValueError):
             shown = ", ".join(f"{v:g}" for v in values)
             raise FormulaValueError(f"{step[1]} of ({shown}) has no finite value") from None
@@ -184,7 +184,8 @@ class _Reader:
         self.word, self.start = found[self.kind], found.start(self.kind)
 
 
-def _operate(name: str, values: list[float]) -> float:
+def operate(name: str, values: list[float]) -> float:
+    """Apply an operator or a function of formulas. Raises ArithmeticError or ValueError as math does."""
     match name, values:
         case "+", [a, b]:
             return a + b

@@ -6,12 +6,14 @@ For use inside of the sandboxed worker only: the source runs with all that this 
 from __future__ import annotations
 
 import copy
+import sys
 import types
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 _FILE = "<grader>"
+_NAME = "grader"
 
 
 class GraderRaised(Exception):
@@ -24,12 +26,19 @@ def run_in_process(source: str, sample: Mapping[str, Any], item: Mapping[str, An
     Both arguments are copied: what one grader does to them, the next does not see. Raises GraderRaised
     for anything that the source raises, SystemExit and KeyboardInterrupt included.
     """
+    module = types.ModuleType(_NAME)
+    before = sys.modules.get(_NAME)
+    sys.modules[_NAME] = module  # where dataclasses look up the names in their annotations
     try:
-        module = types.ModuleType("grader")
         exec(_compiled(source), module.__dict__)  # noqa: S102  (this function exists to do it)
         return module.__dict__["grade"](copy.deepcopy(dict(sample)), copy.deepcopy(dict(item)))
     except BaseException as raised:
         raise GraderRaised(_described(raised)) from None
+    finally:
+        if before is None:
+            sys.modules.pop(_NAME, None)
+        else:
+            sys.modules[_NAME] = before
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from strop.grade.extract import View
@@ -22,7 +23,7 @@ def sample_of_text(text: str) -> JsonObject:
 
 
 def arguments_of(
-    seen: View, ground_truth: JsonObject, verdicts: dict[str, bool] | None = None
+    seen: View, ground_truth: JsonObject, verdicts: Mapping[str, float] | None = None
 ) -> tuple[JsonObject, JsonObject]:
     """Return sample and item of a rollout: View's own, and `item.strop_inquiry`, the last user message.
 

@@ -4,7 +4,8 @@ From `return 0.60 * answer_ok + 0.25 * tool_ok + 0.15 * tone_ok` each name becom
 becomes the formula. A component that is a verdict, `tone_ok = float(rollout["llm_judge"]["tone_pass"])`,
 becomes a label_model with the judge's rubric; since a judge that has nothing to judge says no without being
 asked, its score is multiplied with a second grader, `tone_ok_given`. From a rubric each component becomes a
-grader, and gates are written with floor: `1 + floor(x - threshold)` is 1 from the threshold on, else 0.
+grader, and gates are written with floor: `min(1, 1 + floor(x - threshold))` is 1 from the threshold on,
+else 0.
 
 What is out of reach for one python grader is so here (compile.py). The judges' questions are not worded as
 strop words them: they show the whole answer and name the field, since a template can't pass over a missing
@@ -23,7 +24,7 @@ from strop.config import Judge
 from strop.errors import ConfigError
 from strop.grade.declared import declared_rubric
 from strop.grade.load import GraderSource
-from strop.grade.openai.compile import Options, adapted, own_source, python_grader
+from strop.grade.openai.compile import Options, adapted, check_form, own_source, python_grader
 from strop.grade.openai.embed import embedded_modules
 from strop.grade.openai.formula import FUNCTIONS
 from strop.grade.openai.reach import JUDGED, check_reach
@@ -66,6 +67,7 @@ def to_multi(
     """
     where = str(grader.path)
     options = Options(extract=tuple(extract), single_turn=single_turn)
+    check_form(grader)
     tree = ast.parse(grader.source)
     modules = embedded_modules(tree, where)
     split = _split_rubric(grader, tree) if grader.form == "rubric" else _split_function(grader, tree)
@@ -103,6 +105,12 @@ def _label_model(name: str, judge: str, judges: Mapping[str, Judge], where: str)
     system = (
         f"{asked.rubric.strip()}\nLabel {what}, and nothing else: yes if it meets this rubric, no if not."
     )
+    if asked.scale:
+        raise ConfigError(
+            "a judge with a scale can't be compiled: the formula of a multi grader has no such part",
+            where=f"judges.{judge}.scale",
+            fix="ask for yes or no, or write the part as a score_model",
+        )
     if "{{" in system:
         raise ConfigError(
             "a judge's rubric with '{{' can't be compiled: it would be read as a template",
@@ -146,7 +154,7 @@ def _split_rubric(grader: GraderSource, tree: ast.Module) -> _Split:
             parts[name] = _Part(source=_replaced(grader.source, {statement: f"grade = ({text})"}))
     values = {n: f"({n} * {_given(n, parts)})" if p.judge else n for n, p in parts.items()}
     terms = {n: f"{w!r} * {values[n]}" for n, w in grader.weights.items() if w}
-    opened = [f"(1 + floor({values[n]} - {t!r}))" for n, t in grader.gates.items()]
+    opened = [f"min(1, 1 + floor({values[n]} - {t!r}))" for n, t in grader.gates.items()]
     gates = [term for n, term in terms.items() if n in grader.gates]
     others = " + ".join(term for n, term in terms.items() if n not in grader.gates)
     if opened and others:
