@@ -1,13 +1,14 @@
 # make demo        the whole loop on an example company, in this folder
 # make test        the fast tests     make test-slow   with real servers and minutes of CPU
 # make check       style, types, the direction of imports, documents
+# make bench-grade what the grader's sandbox costs, with other evaluation libraries beside it
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # The converted base model is made once for all tests.
 export STROP_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: venv demo demo-full test test-slow check clean
+.PHONY: venv demo demo-full test test-slow check bench-grade clean
 .DELETE_ON_ERROR:
 
 venv: .venv/.stamp
@@ -48,5 +49,15 @@ check: .venv/.stamp
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
 
+# The libraries that are compared have dependencies of their own, and strop doesn't need them.
+.venv-bench/.stamp:
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip -qq --disable-pip-version-check install \
+		mlflow==3.17.2 eval-protocol==0.3.33 openevals==0.2.2
+	touch $@
+
+bench-grade: .venv/.stamp .venv-bench/.stamp
+	$(BIN)/python benchmarks/grade.py --libraries .venv-bench/bin/python --out benchmarks/results/grade.json
+
 clean:
-	rm -rf .venv .venv-phoenix .strop .cache .pytest_cache .ruff_cache .import_linter_cache strop.toml logistics
+	rm -rf .venv .venv-phoenix .venv-bench .strop .cache .pytest_cache .ruff_cache .import_linter_cache strop.toml logistics

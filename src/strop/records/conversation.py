@@ -23,7 +23,7 @@ class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the arguments as an object, or None where they are not a JSON object."""
         try:
             value = msgspec.json.decode(self.arguments or "{}")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 

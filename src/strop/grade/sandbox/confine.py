@@ -53,6 +53,11 @@ def confine(workdir: str, grader_file: str, *, memory_mb: int, file_mb: int) -> 
     return {"seccomp": int(filtered), "landlock": version}
 
 
+def enough(layers: dict[str, int]) -> bool:
+    """Say whether these layers confine a grader: TCP is out of reach with either."""
+    return layers.get("seccomp", 0) > 0 or layers.get("landlock", 0) >= 4
+
+
 def allow_cpu(seconds: int, used: float) -> None:
     """Let this process use `seconds` more CPU seconds; beyond that SIGXCPU ends it."""
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import struct
 import subprocess
@@ -16,20 +15,25 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 import msgspec
 
 from strop.errors import ConfigError, StropError
 from strop.grade.child import Spawner
 from strop.grade.load import GraderSource
+from strop.grade.sandbox.confine import enough
+from strop.grade.sandbox.folder import empty, overfull
 from strop.records import Grade, JsonObject
 
-Item = tuple[JsonObject, JsonObject]
+# The grader's two arguments; an OpenAI grader's item may have a third, what its models said by key.
+Item: TypeAlias = tuple[JsonObject, JsonObject] | tuple[JsonObject, JsonObject, JsonObject]
 
 _MAX_ITEM_MB = 16
 _MAX_REPLY = 1 << 20
 _BATCH_ITEMS, _BATCH_BYTES = 16, 1 << 18
-_FILE_MB = 16
+_FILE_MB, _FOLDER_MB = 16, 64
+_LOOK_S = 0.25  # how often a running worker's folder is looked at
 _START_S = 60.0
 _FOLDER = "strop-grade-"
 
@@ -66,17 +70,25 @@ class _Worker:
         self.to_child, self.from_child = process.stdin.fileno(), process.stdout.fileno()
         self.outgoing = memoryview(b"")
         self.incoming = bytearray()
-        self.batch = 0
+        self.batch, self.batches = 0, 0
+        self.answered: list[int] = []
         self.pending: deque[int] = deque()
-        self.deadline = 0.0
+        self.deadline, self.look = 0.0, 0.0
 
     def give(self, positions: Sequence[int], bodies: Sequence[bytes], timeout_s: float) -> None:
         """Queue a batch; the clock of its first item starts."""
-        self.batch += 1
-        self.pending = deque(positions)
+        # A number that a grader can't know beforehand, so that it can't answer for what is still to come.
+        self.batch = int.from_bytes(os.urandom(7))
+        self.batches += 1
+        self.answered, self.pending = [], deque(positions)
         body = b"[%d,[%s]]" % (self.batch, b",".join(bodies))
         self.outgoing = memoryview(struct.pack("<I", len(body)) + body)
-        self.deadline = time.monotonic() + timeout_s
+        self.begin(timeout_s)
+
+    def begin(self, timeout_s: float) -> None:
+        """Start the clock of the next item."""
+        now = time.monotonic()
+        self.deadline, self.look = now + timeout_s, now + _LOOK_S
 
     def write(self) -> None:
         """Write what the pipe takes; a broken pipe shows when reading."""
@@ -87,26 +99,26 @@ class _Worker:
         except OSError:
             self.outgoing = memoryview(b"")
 
-    def read(self) -> list[_Reply] | None:
-        """Return the complete replies that have arrived; None for the end or for nonsense."""
+    def read(self) -> tuple[list[_Reply], bool]:
+        """Return the complete replies that have arrived, and whether the end or nonsense came after them."""
         try:
             data = os.read(self.from_child, 1 << 16)
         except BlockingIOError:
-            return []
+            return [], False
         self.incoming += data
         replies: list[_Reply] = []
         while len(self.incoming) >= 4:
             size = struct.unpack_from("<I", self.incoming)[0]
             if size > _MAX_REPLY:
-                return replies or None
+                return replies, True
             if len(self.incoming) < 4 + size:
                 break
             try:
                 replies.append(msgspec.json.decode(self.incoming[4 : 4 + size], type=_Reply))
-            except (msgspec.DecodeError, msgspec.ValidationError):
-                return replies or None
+            except (msgspec.DecodeError, RecursionError):
+                return replies, True
             del self.incoming[: 4 + size]
-        return replies if data or replies else None
+        return replies, not data
 
     def stop(self) -> int:
         """Kill the child, remove its folder, return its exit status."""
@@ -116,14 +128,26 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        shutil.rmtree(self.workdir, ignore_errors=True)
+        _remove(self.workdir)
         return status
+
+
+class _Work:
+    """The items of one run: those that wait, those in doubt that are graded alone, and the grades."""
+
+    def __init__(self, items: int) -> None:
+        self.bodies: dict[int, bytes] = {}
+        self.queue: deque[int] = deque()
+        self.alone: deque[int] = deque()
+        self.grades: list[Grade | None] = [None] * items
 
 
 class Sandbox:
     """Run a grader in warm, confined workers: no network, no processes, no files, limited resources.
 
-    A grader that fails on an item makes that item an error; the rest go on. Use as a context
+    A grader that fails on an item makes that item an error; the rest go on. Where a worker dies, overruns
+    or talks nonsense, the item it worked on and those that it had answered in the same batch are graded
+    again, each alone in a fresh worker, so that the blame falls on the right one. Use as a context
     manager, from one thread at a time. unsafe=True runs the grader where the platform can't confine
     it; otherwise that raises StropError. A grader that does not load raises ConfigError.
     """
@@ -132,6 +156,7 @@ class Sandbox:
         self._grader, self._limits, self._unsafe = grader, limits or Limits(), unsafe
         self._spawner: Spawner | None = None
         self._workers: list[_Worker] = []
+        self._careful = False  # after a first failure: no batches any more
 
     def __enter__(self) -> Sandbox:
         self._spawner = Spawner()
@@ -168,43 +193,52 @@ class Sandbox:
         return [worker.process.pid for worker in self._workers]
 
     def run(self, items: Sequence[Item]) -> list[Grade]:
-        """Grade (rollout, ground truth) pairs; the grades come in the order of the items."""
-        grades: list[Grade | None] = [None] * len(items)
-        todo: deque[tuple[int, bytes]] = deque()
+        """Grade items, (rollout, ground truth) or (sample, item); the grades come in their order."""
+        work = _Work(len(items))
         for position, item in enumerate(items):
-            body = msgspec.json.encode(item)
+            try:
+                body = msgspec.json.encode(item)
+            except RecursionError:
+                work.grades[position] = Grade(error="the rollout is nested too deeply")
+                continue
             if len(body) > _MAX_ITEM_MB << 20:
-                grades[position] = Grade(error=f"the rollout is over {_MAX_ITEM_MB} MB")
+                work.grades[position] = Grade(error=f"the rollout is over {_MAX_ITEM_MB} MB")
             else:
-                todo.append((position, body))
-        bodies = dict(todo)
-        queue = deque(position for position, _ in todo)
+                work.bodies[position] = body
+        work.queue.extend(work.bodies)
         with selectors.DefaultSelector() as selector:
             for worker in self._workers:
                 worker.pending.clear()
                 self._watch(selector, worker)
-            while queue or any(worker.pending for worker in self._workers):
-                self._feed(selector, queue, bodies)
-                self._step(selector, queue, grades)
-        return [grade for grade in grades if grade is not None]
+            while work.queue or work.alone or any(worker.pending for worker in self._workers):
+                self._feed(selector, work)
+                self._step(selector, work)
+        return [grade for grade in work.grades if grade is not None]
 
-    def _feed(self, selector: selectors.BaseSelector, queue: deque[int], bodies: dict[int, bytes]) -> None:
-        share = max(1, min(_BATCH_ITEMS, len(queue) // (2 * len(self._workers))))
-        for worker in self._workers:
-            if worker.pending or not queue:
+    def _feed(self, selector: selectors.BaseSelector, work: _Work) -> None:
+        share = max(1, min(_BATCH_ITEMS, len(work.queue) // (2 * len(self._workers))))
+        for worker in list(self._workers):
+            if worker.pending:
                 continue
             batch: list[int] = []
+            if work.alone:
+                batch.append(work.alone.popleft())
+                if worker.batches:
+                    worker = self._renew(selector, worker)
             size = 0
-            while queue and len(batch) < share and size < _BATCH_BYTES:
-                batch.append(queue.popleft())
-                size += len(bodies[batch[-1]])
-            worker.give(batch, [bodies[p] for p in batch], self._limits.timeout_s)
-            selector.register(worker.to_child, selectors.EVENT_WRITE, worker)
+            while work.queue and not work.alone and len(batch) < (1 if self._careful else share):
+                batch.append(work.queue.popleft())
+                size += len(work.bodies[batch[-1]])
+                if size >= _BATCH_BYTES:
+                    break
+            if batch:
+                worker.give(batch, [work.bodies[p] for p in batch], self._limits.timeout_s)
+                selector.register(worker.to_child, selectors.EVENT_WRITE, worker)
 
-    def _step(self, selector: selectors.BaseSelector, queue: deque[int], grades: list[Grade | None]) -> None:
+    def _step(self, selector: selectors.BaseSelector, work: _Work) -> None:
         busy = [worker for worker in self._workers if worker.pending]
-        wait = min((worker.deadline for worker in busy), default=0.0) - time.monotonic()
-        ended: set[int] = set()
+        wait = min((min(w.deadline, w.look) for w in busy), default=0.0) - time.monotonic()
+        failed: dict[int, str] = {}
         for key, _ in selector.select(max(0.0, wait)):
             worker: _Worker = key.data
             if key.fd == worker.to_child:
@@ -212,23 +246,33 @@ class Sandbox:
                 if not worker.outgoing:
                     selector.unregister(worker.to_child)
                 continue
-            replies = worker.read()
-            for reply in replies or ():
-                self._take(worker, reply, grades)
-            if replies is None:
-                ended.add(id(worker))
+            replies, ended = worker.read()
+            if not all(self._take(worker, reply, work.grades) for reply in replies):
+                failed[id(worker)] = "crashed: the worker answered what nobody asked"
+            elif ended:
+                failed[id(worker)] = ""
         now = time.monotonic()
+        for worker in busy:
+            if id(worker) in failed or not worker.pending:
+                continue
+            if now > worker.deadline:
+                failed[id(worker)] = f"timeout: no grade within {self._limits.timeout_s:g} s"
+            elif now > worker.look:
+                worker.look = now + _LOOK_S
+                if overfull(worker.workdir, _FOLDER_MB):
+                    failed[id(worker)] = f"crashed: the grader wrote over {_FOLDER_MB} MB or 1,000 files"
         for worker in list(self._workers):
-            late = bool(worker.pending) and now > worker.deadline
-            if late or id(worker) in ended:
-                self._replace(selector, worker, queue, grades, late=late and id(worker) not in ended)
+            if id(worker) in failed:
+                self._fail(selector, worker, work, failed[id(worker)])
 
-    def _take(self, worker: _Worker, reply: _Reply, grades: list[Grade | None]) -> None:
-        # A reply that nobody asked for is a worker gone wrong: the deadline then ends it.
-        if reply.batch != worker.batch or not worker.pending:
-            return
+    def _take(self, worker: _Worker, reply: _Reply, grades: list[Grade | None]) -> bool:
+        # False for a reply that nobody asked for, or out of turn: a worker gone wrong.
+        expected = (worker.batch, len(worker.answered))
+        if not worker.pending or worker.outgoing or (reply.batch, reply.index) != expected:
+            return False
         position = worker.pending.popleft()
-        worker.deadline = time.monotonic() + self._limits.timeout_s
+        worker.answered.append(position)
+        worker.begin(self._limits.timeout_s)
         if reply.error is not None:
             grades[position] = Grade(error=reply.error[:400])
         elif reply.score is None or not 0.0 <= reply.score <= 1.0:
@@ -236,36 +280,40 @@ class Sandbox:
         else:
             grades[position] = Grade(
                 score=reply.score,
-                components={n: reply.components[n] for n in self._grader.weights if n in reply.components},
-                feedback={n: reply.feedback[n] for n in self._grader.weights if n in reply.feedback},
+                components={n: reply.components[n] for n in self._grader.names if n in reply.components},
+                feedback={n: reply.feedback[n] for n in self._grader.names if n in reply.feedback},
             )
+        return True
 
-    def _replace(
-        self,
-        selector: selectors.BaseSelector,
-        worker: _Worker,
-        queue: deque[int],
-        grades: list[Grade | None],
-        *,
-        late: bool,
-    ) -> None:
+    def _fail(self, selector: selectors.BaseSelector, worker: _Worker, work: _Work, why: str) -> None:
+        pending, answered = worker.pending, worker.answered
+        certain = worker.batches == 1 and len(pending) + len(answered) == 1
+        self._renew(selector, worker)
+        if not pending:
+            return
+        head = pending.popleft()
+        if certain:
+            work.grades[head] = Grade(error=why or self._why(worker.process.returncode))
+        else:
+            self._careful = True
+            work.alone.extend([*answered, head])
+            work.queue.extendleft(reversed(pending))
+
+    def _renew(self, selector: selectors.BaseSelector, worker: _Worker) -> _Worker:
         for fd in (worker.to_child, worker.from_child):
             with contextlib.suppress(KeyError):
                 selector.unregister(fd)
-        status = worker.stop()
-        if worker.pending:
-            grades[worker.pending.popleft()] = Grade(error=self._why(status, late=late))
-            queue.extendleft(reversed(worker.pending))
+        worker.stop()
         self._workers[self._workers.index(worker)] = fresh = self._start()
         self._watch(selector, fresh)
+        return fresh
 
-    def _why(self, status: int, *, late: bool) -> str:
-        if late:
-            return f"timeout: no grade within {self._limits.timeout_s:g} s"
+    def _why(self, status: int) -> str:
         if status == -signal.SIGXCPU:
             return f"timeout: over {self._limits.cpu_s} s of CPU time"
         if status < 0:
-            return f"crashed: the grader's process was ended by {signal.Signals(-status).name}"
+            names = {number.value: number.name for number in signal.Signals}  # most of SIGRTMIN's have none
+            return f"crashed: the grader's process was ended by {names.get(-status, f'signal {-status}')}"
         return f"crashed: the grader ended its process (exit status {status})"
 
     def _watch(self, selector: selectors.BaseSelector, worker: _Worker) -> None:
@@ -308,12 +356,13 @@ class Sandbox:
                 "source": self._grader.source,
                 "filename": str(self._grader.path),
                 "form": self._grader.form,
-                "names": list(self._grader.weights),
+                "names": list(self._grader.names),
                 "workdir": worker.workdir,
                 "memory_mb": self._limits.memory_mb,
                 "file_mb": _FILE_MB,
                 "cpu_s": self._limits.cpu_s,
                 "timeout_s": self._limits.timeout_s,
+                "unsafe": self._unsafe,
             }
         )
         with contextlib.suppress(BrokenPipeError):
@@ -329,15 +378,17 @@ class Sandbox:
                 where=str(self._grader.path),
                 fix="move slow work out of the module's top level",
             ) from None
-        return None if frame is None else msgspec.json.decode(frame, type=_Ready)
+        try:
+            return None if frame is None else msgspec.json.decode(frame, type=_Ready)
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
     def _accept(self, ready: _Ready) -> None:
         if ready.error is not None:
             raise ConfigError(
                 f"the grader file does not load: it {ready.error}", where=str(self._grader.path)
             )
-        # TCP is out of reach with seccomp, or with Landlock from its fourth version on.
-        if not (ready.layers["seccomp"] or ready.layers["landlock"] >= 4 or self._unsafe):
+        if not (enough(ready.layers) or self._unsafe):
             raise StropError(
                 "this platform can't confine a grader: neither seccomp nor Landlock is to be had",
                 where=str(self._grader.path),
@@ -350,7 +401,13 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).split("-")[0]
         if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(str(folder))
+
+
+def _remove(folder: str) -> None:
+    empty(folder)
+    with contextlib.suppress(OSError):
+        Path(folder).rmdir()
 
 
 def _alive(pid: int) -> bool:

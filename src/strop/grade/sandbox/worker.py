@@ -3,11 +3,14 @@
 Frames on stdin and stdout: four bytes of length (little endian), then JSON. First frame in: the
 grader and its limits; first frame out: which layers hold. Then batches in, one result an item out.
 The grader's module is executed afresh for every item, so that no state of its own carries over;
-modules that it imports stay loaded. Nothing here is trusted by the parent, which checks each result.
+modules that it imports stay loaded, and what an item leaves behind is put back (`leftovers`). Nothing
+here is trusted by the parent, which checks each result.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
 import numbers
 import os
@@ -20,7 +23,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from strop.grade.sandbox.confine import allow_cpu, confine, die_with_parent
+from strop.grade.sandbox.confine import allow_cpu, confine, die_with_parent, enough
+from strop.grade.sandbox.leftovers import Leftovers
 
 _NAME = "grader"
 _FEEDBACK = 400  # characters a component
@@ -41,6 +45,7 @@ class Setup(msgspec.Struct, frozen=True):
     file_mb: int
     cpu_s: int
     timeout_s: float
+    unsafe: bool
 
 
 class Grader:
@@ -103,6 +108,25 @@ class Grader:
         return found
 
 
+class OpenAIGrader:
+    """A file of OpenAI's grader JSON."""
+
+    def __init__(self, setup: Setup) -> None:
+        # Here, so that other forms don't pay for it; after the confinement, which lets packages be read.
+        from strop.grade.openai.confined import Confined
+
+        self._confined = Confined(setup.source, setup.filename)
+        self._filename = setup.filename
+
+    def grade(self, first: Any, second: Any, given: Any = None) -> Result:
+        """Return score, components, no feedback and the error; given: what models said, by key."""
+        try:
+            score, components, error = self._confined.grade(first, second, given)
+        except BaseException as raised:
+            return None, {}, {}, describe(raised, self._filename)
+        return score, components, {}, error
+
+
 def describe(raised: BaseException, filename: str) -> str:
     """Return `raised Type: message (line N)`, N in the grader's file."""
     line: int | None = None
@@ -158,34 +182,50 @@ def _serve(reader: BinaryIO, out: int) -> None:
         return
     setup = msgspec.json.decode(first, type=Setup)
     layers = confine(setup.workdir, setup.filename, memory_mb=setup.memory_mb, file_mb=setup.file_mb)
+    if not (enough(layers) or setup.unsafe):  # the parent refuses; nothing of the file's may run before
+        write_frame(out, {"layers": layers, "error": None})
+        return
     try:
-        grader = Grader(setup)
+        grader = OpenAIGrader(setup) if setup.form == "openai" else Grader(setup)
     except BaseException as raised:
         write_frame(out, {"layers": layers, "error": describe(raised, setup.filename)})
         return
     write_frame(out, {"layers": layers, "error": None})
+    leftovers, copy_context = Leftovers(setup.workdir, grader), contextvars.copy_context
+    leftovers.put_back()
     # The parent enforces the wall clock; this alarm ends a worker whose parent can't any more.
     alarm = 2 * setup.timeout_s + 5
     while (frame := read_frame(reader)) is not None:
         batch, items = msgspec.json.decode(frame)
-        for index, (first_argument, second_argument) in enumerate(items):
+        for index, arguments in enumerate(items):
             allow_cpu(setup.cpu_s, time.process_time())
             signal.setitimer(signal.ITIMER_REAL, alarm)
-            result = grader.grade(first_argument, second_argument)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            result = copy_context().run(grader.grade, *arguments)
+            left = leftovers.put_back()
+            if left is not None and result[3] is None:
+                result = None, {}, {}, left
             write_frame(out, [batch, index, *result])
+            if left is not None or leftovers.spent():
+                os._exit(0)
 
 
 def main() -> None:
     """Serve grades until stdin ends. What the grader prints goes nowhere."""
     die_with_parent()
+    with contextlib.suppress(OSError):
+        os.setsid()  # no terminal, whose keys would interrupt a grade
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     reader, out = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
     os.close(nowhere)
-    _serve(reader, out)
+    end = os._exit  # nothing that a grader registered for the end may run
+    try:
+        _serve(reader, out)
+    except BaseException:
+        end(1)
+    end(0)
 
 
 if __name__ == "__main__":
