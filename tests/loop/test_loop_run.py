@@ -88,7 +88,7 @@ class FakeRun:
         return self._answer
 
 
-STEPS = ["pull", "curate", "grade", "train", "compare", "judge"]
+STEPS = ["pull", "curate", "grade", "audit", "train", "compare", "judge"]
 
 
 def test_the_body_is_the_loop_in_order() -> None:

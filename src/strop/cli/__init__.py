@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": ("strop.cli.data", "Show one trace as a conversation."),
     "curate": ("strop.cli.data", "Deduplicate, cap and split what was pulled."),
     "grade": ("strop.cli.grading", "Score the curated traces with your grader."),
+    "audit": ("strop.cli.examination", "Examine your grader: can it be fooled?"),
     "train": ("strop.cli.training", "Train a candidate: warm start, then reward."),
     "compare": ("strop.cli.training", "Compare base, teacher and candidate on the test split."),
     "promote": ("strop.cli.promotion", "Ask the gate about the last comparison, or approve a waiting run."),

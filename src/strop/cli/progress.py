@@ -57,7 +57,7 @@ class Progressing:
         elif "total" in news:
             self._counted(step, int(news["done"]), int(news["total"]), str(news.get("text", "")))
         else:
-            text = ", ".join(f"{key} {value}" for key, value in news.items())
+            text = ", ".join(str(v) if key == "text" else f"{key} {v}" for key, v in news.items())
             self._console.print(f"{step}: {escape(text)}", highlight=False)
 
     def _counted(self, step: str, done: int, total: int, text: str) -> None:

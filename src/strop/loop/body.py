@@ -1,4 +1,4 @@
-"""The loop, top to bottom: pull, curate, grade, train, compare, judge, promote.
+"""The loop, top to bottom: pull, curate, grade, audit, train, compare, judge, promote.
 
 Deterministic and free of I/O: all work happens in the steps of `strop.loop.steps`, each called once,
 whatever dies in between.
@@ -20,7 +20,9 @@ async def loop(run: Run, options: Json) -> Json:
     pulled = await run.step("pull")
     curated = await run.step("curate", {"allow_small": options.get("allow_small")})
     unsafe = bool(options.get("unsafe_grader"))
-    graded = await run.step("grade", {"allow_binary": options.get("allow_binary"), "unsafe": unsafe})
+    grading = {"allow_binary": options.get("allow_binary"), "unsafe": unsafe}
+    graded = await run.step("grade", grading)
+    audited = await run.step("audit", grading)
     trained = await run.step("train", {"unsafe": unsafe})
     compared = await run.step("compare", {"trained": trained, "unsafe": unsafe})
     judged = {"report": compared["report"], "candidate": trained}
@@ -31,10 +33,10 @@ async def loop(run: Run, options: Json) -> Json:
         await run.publish("waiting", {"for": APPROVAL, "verdict": verdict})
         answer = await run.wait(APPROVAL, timeout_s=APPROVAL_TIMEOUT_S)
         if answer is None or not answer.get("approved"):
-            return _result(run, pulled, curated, graded, trained, compared, verdict, promoted=False)
+            return _result(run, pulled, curated, graded, audited, trained, compared, verdict, promoted=False)
     await run.step("promote", judged)
     promoted = verdict["decision"] == "promote"
-    return _result(run, pulled, curated, graded, trained, compared, verdict, promoted=promoted)
+    return _result(run, pulled, curated, graded, audited, trained, compared, verdict, promoted=promoted)
 
 
 def _result(
@@ -42,6 +44,7 @@ def _result(
     pulled: Json,
     curated: Json,
     graded: Json,
+    audited: Json,
     trained: Json,
     compared: Json,
     verdict: Json,
@@ -53,6 +56,7 @@ def _result(
         "pull": pulled,
         "curate": curated,
         "grade": graded,
+        "audit": audited,
         "train": trained,
         "compare": compared,
         "verdict": verdict,

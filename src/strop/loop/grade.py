@@ -17,6 +17,7 @@ from strop.grade.scorer import NO_GROUND_TRUTH, Scorer
 from strop.records import Curated, Grade
 from strop.store import Database
 from strop.store.curated import load_curated
+from strop.store.graders import remember_grader
 
 # A grader that fails on each of the first traces fails on all: no need to wait for the rest.
 _FIRST = 20
@@ -55,6 +56,7 @@ def grade(
     graded: list[tuple[str, Grade]] = []
     failed = 0
     with Scorer(config, db, unsafe=unsafe) as scorer:
+        remember_grader(db, scorer.grader_hash, scorer.grader.source)
         for split, one in _grades(scorer, db, total, on_progress):
             graded.append((split, one))
             failed += one.error is not None and one.error != NO_GROUND_TRUTH

@@ -65,9 +65,28 @@ def steps(config: Config, db: Database) -> Mapping[str, Step]:
             on_progress=lambda done, total: context.progress(_part(done, total, "graded")),
         )
 
+    def audit(arg: Json, context: StepContext) -> Json:
+        from strop.loop.audit import audit, keep, refuse_if_failed
+
+        document = audit(
+            config,
+            db,
+            allow_binary=arg.get("allow_binary"),
+            unsafe=bool(arg.get("unsafe")),
+            on_progress=lambda text: context.progress({"text": text}),
+        )
+        page = keep(config, document)
+        refuse_if_failed(config, document)
+        checks = [c for c in document["checks"] if c["verdict"] == "warn"]
+        return {"verdict": document["verdict"], "warnings": [f"{c['id']} {c['name']}" for c in checks],
+                "prompts": document["prompts"], "page": str(page)}  # fmt: skip
+
     def train(arg: Json, context: StepContext) -> Json:
+        from strop.loop.audit import standing
         from strop.loop.train import train
 
+        if standing(config, db) == "not examined":
+            context.progress({"text": "the grader was not examined: strop audit"})
         trained = train(
             config, db, context.run_id, on_progress=context.progress, unsafe=bool(arg.get("unsafe"))
         )
@@ -114,7 +133,7 @@ def steps(config: Config, db: Database) -> Mapping[str, Step]:
         report = read_json(Path(arg["report"]))
         return verdict_json(promote(config, db, report, context.run_id, candidate))
 
-    named = (pull, curate, grade, train, compare, judge, promote)
+    named = (pull, curate, grade, audit, train, compare, judge, promote)
     return {step.__name__: step for step in named}
 
 

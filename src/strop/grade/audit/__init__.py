@@ -1,0 +1,1 @@
+"""The examination of a grader before it rewards training."""
