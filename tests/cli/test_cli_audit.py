@@ -56,9 +56,9 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "prompt": openai(task.messages),
             "tools": [tool.to_openai() for tool in task.tools],
             "ground_truth": task.ground_truth,
-            "attempts": [openai(rollout.messages) for rollout in rollouts[:4]],
+            "attempts": [openai(rollout.messages) for rollout in rollouts[:5]],
         }
-        for task, rollouts in WORLDS["shipments"].cases[:16]
+        for task, rollouts in WORLDS["shipments"].cases[:10]
     ]
     file.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     return file

@@ -87,14 +87,23 @@ class Slot(msgspec.Struct, frozen=True):
         return with_final(rollout, written({**_answer(rollout), self.key: value}))
 
 
+class Own(msgspec.Struct, frozen=True):
+    """What tells quickly whether accepted attempts have a value in one place."""
+
+    keys: frozenset[bytes]
+    numbers: frozenset[float]
+    void: bool
+
+
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """One case that says something: at least one honest attempt reaches the threshold.
 
     accepted: attempts at or over the threshold, the best first. failing: graded ones under it, the worst
     first. acts: every accepted attempt called an acting tool, so that doing nothing is wrong. own: what the
-    accepted attempts have in each place, by its name. nothing: no call at all and a wrong answer.
-    worthless: attempts with nothing right (all values wrong, no acting call), without calls and with
-    look-ups; none where doing nothing may be right and no value of the answer is known to be graded.
+    accepted attempts have in each place, by its name; equal: the same, to compare with. nothing: no call at
+    all and a wrong answer. worthless: attempts with nothing right (all values wrong, no acting call), without
+    calls and with look-ups; none where doing nothing may be right and no value of the answer is known to be
+    graded.
     """
 
     index: int
@@ -104,6 +113,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[Rollout, ...]
     acts: bool = False
     own: dict[str, tuple[Any, ...]] = {}
+    equal: dict[str, Own] = {}
     nothing: Rollout | None = None
     worthless: tuple[tuple[str, Rollout], ...] = ()
 
@@ -117,11 +127,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
         A number is the same as text and as a number; what is empty is as good as nothing.
         """
-        own = self.own[slot.name]
-        if same(value) in {same(v) for v in own}:
+        own = self.equal[slot.name]
+        if same(value) in own.keys:
             return True
         number = _number(value)
-        return any(number == _number(v) if number is not None else _void(v) and _void(value) for v in own)
+        return number in own.numbers if number is not None else own.void and _void(value)
 
 
 class Mined(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,7 +278,15 @@ def _with_own(known: Known, slots: Sequence[Slot]) -> Known:
     for slot in slots:
         values = {same(v): v for r in reversed(known.accepted) for v in reversed(slot.read(r))}
         own[slot.name] = tuple(reversed(values.values()))
-    return msgspec.structs.replace(known, own=own)
+    equal = {
+        name: Own(
+            frozenset(same(v) for v in values),
+            frozenset(n for v in values if (n := _number(v)) is not None),
+            any(_void(v) for v in values),
+        )
+        for name, values in own.items()
+    }
+    return msgspec.structs.replace(known, own=own, equal=equal)
 
 
 def _with_worthless(mined: Mined, known: Known) -> Known:
