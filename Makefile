@@ -30,9 +30,8 @@ demo: .venv/.stamp
 demo-full: .venv/.stamp
 	STROP_INSTALL_SECONDS=$$(cat .venv/.stamp) $(BIN)/strop demo --full
 
-# In the order of the folders: the longest file, with the real model, stands early and not at the end.
 test: .venv/.stamp
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Phoenix wants versions of its own: it is a server in its own environment, as it would be in life.
 .venv-phoenix/.stamp:
