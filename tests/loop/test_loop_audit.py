@@ -266,7 +266,7 @@ def test_a_judge_that_praise_and_order_move_is_told(config: Config, db: Database
 
 def test_what_settings_name_must_be_there(config: Config, db: Database) -> None:
     with pytest.raises(ConfigError, match=r"not in \[judges\]"):
-        audit(with_audit(config, judge_labels={"tone": "thumbs"}), db)
+        audit(with_audit(config, judge_labels={"tone": "thumbs"}, human="absent"), db)
     with pytest.raises(ConfigError, match="does not exist"):
         audit(with_audit(config, held_out="absent.py"), db)
 

@@ -62,7 +62,8 @@ def audit(
             unsafe=unsafe_local_grader,
             on_progress=lambda text: session.err.print(text, style="dim", highlight=False),
         )
-        kept = keep(config, document) if cases is None else None
+        # What training looks at is the project's own grader, not one that was only tried.
+        kept = keep(config, document) if cases is None and grader is None else None
     if page is not None:
         _write(page, html(document))
     page = page or kept

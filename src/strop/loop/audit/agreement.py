@@ -29,6 +29,10 @@ _DRAWS = 4  # attempts a prompt, from which on the preview says something
 def people(config: Config, db: Database, document: dict[str, Any], scorer: Scorer) -> list[Check]:
     """Compare grader and judges with the scores that people gave on the platform."""
     seen = [c for c in load_curated(db, SEEN) if c.trace.episodes]
+    return [*_people(config, document, seen, scorer), *_judges(config, document, seen, scorer)]
+
+
+def _people(config: Config, document: dict[str, Any], seen: Sequence[Curated], scorer: Scorer) -> list[Check]:
     names = sorted({s.name for c in seen for s in c.trace.scores if s.source in ("human", "end_user")})
     name = config.audit.human or (names[0] if len(names) == 1 else None)
     if name is None:
@@ -50,7 +54,7 @@ def people(config: Config, db: Database, document: dict[str, Any], scorer: Score
         checks.append(
             _check("A2", "contradictions", "warn", said, "no grader can agree with both: settle them")
         )
-    return checks + _judges(config, document, seen, scorer)
+    return checks
 
 
 def held_out(

@@ -71,11 +71,12 @@ def audit(
         say(f"grading the honest attempts at {len(given)} prompts")
         grades = _graded(scorer, given)
         honest = tabulate(grades, scorer.weights, scorer.grader.gates)
-        practised: list[Case] = []
+        own, own_grades = given, grades
         groups, source = honest, "the honest attempts"
         if honest.repeated < _FEW and cases is None and (practised := practice(config, db)):
             say(f"grading {len(practised)} groups of rollouts of the last training")
-            groups = tabulate(_graded(scorer, practised), scorer.weights, scorer.grader.gates)
+            own, own_grades = tuple(practised), _graded(scorer, practised)
+            groups = tabulate(own_grades, scorer.weights, scorer.grader.gates)
             source = "the last training's rollouts"
         document: dict[str, Any] = {
             "grader": _about(scorer.grader),
@@ -89,8 +90,6 @@ def audit(
             say("probing it with attempts that must not pay")
             checks += _probes(config, document, given, grades, scorer)
             say("asking what people, a second grader and golden cases say")
-            own = given if groups is honest else practised
-            own_grades = grades if groups is honest else _graded(scorer, practised)
             if cases is None:
                 checks += people(config, db, document, scorer)
             checks += held_out(config, db, document, own, own_grades, unsafe=unsafe)
