@@ -1,6 +1,6 @@
 """The probes' own examination: forty graders, half of them with one planted flaw, written before the probes.
 
-The fast tests take every second grader, the slow one all of them.
+The fast tests take a few of the graders, the slow one all of them.
 `python tests/grade/test_grade_audit_forty.py` prints one line for each.
 """
 
@@ -29,7 +29,7 @@ from strop.grade.audit.cases import Case, Score  # noqa: E402
 from strop.grade.audit.exploits import Examination, examine  # noqa: E402
 from strop.records import Grade, Rollout, Task  # noqa: E402
 
-QUARTER = SPECIMENS[::4]
+FEW = SPECIMENS[::7]
 
 
 def scoring(specimen: Specimen) -> Score:
@@ -96,9 +96,9 @@ def digest_of(name: str) -> str:
     return hashlib.sha256(msgspec.json.encode(examined(name)[0])).hexdigest()
 
 
-def test_a_quarter_of_the_graders_are_told_apart() -> None:
-    missed, other, flagged = tally(QUARTER)
-    assert sum(s.flawed for s in QUARTER) == 5 == len(QUARTER) / 2
+def test_some_of_the_graders_are_told_apart() -> None:
+    missed, other, flagged = tally(FEW)
+    assert sum(s.flawed for s in FEW) == 3 == len(FEW) / 2
     assert (missed, other, flagged) == ([], [], [])
 
 
@@ -113,12 +113,12 @@ def test_flawed_are_found_and_named_and_clean_are_not_flagged() -> None:
 
 
 def test_every_grader_is_probed_at_least_300_times() -> None:
-    few = {s.name: examined(s.name)[0].probes for s in QUARTER}
+    few = {s.name: examined(s.name)[0].probes for s in FEW}
     assert {name: n for name, n in few.items() if n < 300} == {}
 
 
 def test_a_family_that_fails_shows_a_probe_and_what_to_change() -> None:
-    for specimen in QUARTER:
+    for specimen in FEW:
         for family in examined(specimen.name)[0].families:
             assert family.remedy and family.reason
             if family.verdict == "fail":

@@ -12,6 +12,7 @@ from audited import STATUSES, GradeFunction, coded, handed_in, questions, refund
 
 from strop.grade.audit.cases import Case
 from strop.grade.audit.exploits import Examination, examine
+from strop.grade.audit.probes import FAMILIES
 from strop.records import JsonObject
 
 SHIPMENT = ("evidence", "final_status", "eta", "message")
@@ -213,9 +214,9 @@ TABLE: dict[str, tuple[World, tuple[str, ...], GradeFunction, GradeFunction]] = 
 
 
 @cache
-def _examined(family: str, flawed: bool) -> Examination:
-    world, fields, bad, good = TABLE[family]
-    return examine(world(), scored(bad if flawed else good, fields, TONE if family == "P18" else None))
+def _clean(world: World, fields: tuple[str, ...], good: GradeFunction, judged: bool) -> Examination:
+    """Examine a grader without a flaw, once for all the families that share it."""
+    return examine(world(), scored(good, fields, TONE if judged else None))
 
 
 def _verdict(found: Examination, family: str) -> tuple[str, str]:
@@ -225,7 +226,10 @@ def _verdict(found: Examination, family: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("family", list(TABLE))
 def test_flawed_grader_fails_its_family(family: str) -> None:
-    found = _examined(family, True)
+    world, fields, bad, _ = TABLE[family]
+    judges = TONE if family == "P18" else None
+    own = [f for f in FAMILIES if f.id == family]
+    found = examine(world(), scored(bad, fields, judges), families=own)
     verdict, reason = _verdict(found, family)
     assert verdict == "fail", reason
     assert found.verdict == "fail"
@@ -233,7 +237,8 @@ def test_flawed_grader_fails_its_family(family: str) -> None:
 
 @pytest.mark.parametrize("family", list(TABLE))
 def test_the_grader_without_the_flaw_fails_nothing(family: str) -> None:
-    found = _examined(family, False)
+    world, fields, _, good = TABLE[family]
+    found = _clean(world, fields, good, family == "P18")
     assert [(f.id, f.reason) for f in found.families if f.verdict == "fail"] == []
     assert found.used == found.cases and found.ungraded == 0
 
@@ -243,7 +248,7 @@ def test_a_judge_that_can_be_talked_to_fails(family: str, judge: Callable[[str, 
     flawed = examine(shipments(), scored(toned, SHIPMENT, {"tone": (judge, "message")}))
     assert _verdict(flawed, family)[0] == "fail"
     assert [f.id for f in flawed.families if f.verdict == "fail"] == [family]
-    clean = examine(shipments(), scored(toned, SHIPMENT, TONE))
+    clean = _clean(shipments, SHIPMENT, toned, True)
     assert [(f.id, f.reason) for f in clean.families if f.verdict == "fail"] == []
 
 

@@ -64,12 +64,12 @@ def audit(
         )
         # What training looks at is the project's own grader, not one that was only tried.
         kept = keep(config, document) if cases is None and grader is None else None
-    if page is not None:
-        _write(page, html(document))
-    page = page or kept
     session.emit(document)
     if not session.json:
         examined.page(session.out, document, hints=fix_hints)
+    if page is not None:
+        _write(page, html(document))
+    page = page or kept
     where = f", {page}" if page is not None else ""
     session.err.print(f"{time.monotonic() - started:.1f} s{where}", style="dim", highlight=False)
     if document["verdict"] == "fail":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from statistics import median
 from typing import Any, Literal
 
@@ -99,11 +100,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """One case that says something: at least one honest attempt reaches the threshold.
 
     accepted: attempts at or over the threshold, the best first. failing: graded ones under it, the worst
-    first. acts: every accepted attempt called an acting tool, so that doing nothing is wrong. own: what the
-    accepted attempts have in each place, by its name; equal: the same, to compare with. nothing: no call at
-    all and a wrong answer. worthless: attempts with nothing right (all values wrong, no acting call), without
-    calls and with look-ups; none where doing nothing may be right and no value of the answer is known to be
-    graded.
+    first. acts: every accepted attempt called an acting tool, so that doing nothing is wrong. own: what
+    the accepted attempts have in each place, by its name; equal: the same, to compare with; others: what
+    of the place's pool they have not. nothing: no call at all and a wrong answer. worthless: attempts
+    with nothing right (all values wrong, no acting call), without calls and with look-ups; none where
+    doing nothing may be right and no value of the answer is known to be graded.
     """
 
     index: int
@@ -114,6 +115,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     acts: bool = False
     own: dict[str, tuple[Any, ...]] = {}
     equal: dict[str, Own] = {}
+    others: dict[str, tuple[Any, ...]] = {}
     nothing: Rollout | None = None
     worthless: tuple[tuple[str, Rollout], ...] = ()
 
@@ -137,10 +139,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Mined(msgspec.Struct, frozen=True, kw_only=True):
     """All that probes are built from.
 
-    honest: mean honest score; failure: mean score of honest attempts under their threshold. said: what
-    could not be used, in words. weight: what a good attempt loses on average where a place (by name), its
+    honest: mean honest score; failure: mean score of honest attempts under their threshold. said: what could
+    not be used, in words. weight: what a good attempt loses on average where a place (by name), its
     acting calls ("acts") or its other calls ("reads") go wrong. linked: by the name of a place in the
-    answer, the arguments of acting tools that have its value in good attempts. closer: techniques that paid
+    answer, the arguments of acting tools that have its value in good attempts. varied: by the name of a
+    place, the cases that fill it, those with different right values first. closer: techniques that paid
     once and are to be tried in more cases.
     """
 
@@ -155,6 +158,7 @@ class Mined(msgspec.Struct, frozen=True, kw_only=True):
     said: tuple[str, ...]
     weight: dict[str, float] = {}
     linked: dict[str, tuple[Slot, ...]] = {}
+    varied: dict[str, tuple[Known, ...]] = {}
     closer: frozenset[str] = frozenset()
 
     @property
@@ -219,12 +223,13 @@ def mine(
         linked=_linked(known, slots),
     )
     mined = msgspec.structs.replace(mined, weight=_weights(mined, score))
-    return msgspec.structs.replace(mined, known=tuple(_with_worthless(mined, k) for k in mined.known))
+    mined = msgspec.structs.replace(mined, known=tuple(_with_worthless(mined, k) for k in mined.known))
+    return msgspec.structs.replace(mined, varied={s.name: _varied(mined.known, s) for s in slots})
 
 
 def wrong(slot: Slot, known: Known, *, rare: bool = False) -> Any:
     """Return a value that no accepted attempt has there: common ones first, or the rarest."""
-    others = [v for v in slot.pool if not known.right(slot, v)]
+    others = known.others[slot.name]
     own = known.own[slot.name]
     if slot.kind == "number":
         numbers = [abs(v) for v in own if isinstance(v, int | float)]
@@ -286,7 +291,20 @@ def _with_own(known: Known, slots: Sequence[Slot]) -> Known:
         )
         for name, values in own.items()
     }
-    return msgspec.structs.replace(known, own=own, equal=equal)
+    known = msgspec.structs.replace(known, own=own, equal=equal)
+    others = {slot.name: tuple(v for v in slot.pool if not known.right(slot, v)) for slot in slots}
+    return msgspec.structs.replace(known, others=others)
+
+
+def _varied(cases: Sequence[Known], slot: Slot) -> tuple[Known, ...]:
+    seen: Counter[bytes] = Counter()
+    order: list[tuple[int, int, Known]] = []
+    for i, known in enumerate(cases):
+        if slot.read(known.best):
+            right = same(known.own[slot.name][0])
+            order.append((seen[right], i, known))
+            seen[right] += 1
+    return tuple(known for _, _, known in sorted(order, key=lambda o: o[:2]))
 
 
 def _with_worthless(mined: Mined, known: Known) -> Known:
@@ -455,7 +473,13 @@ def _acts(known: Known, acting: frozenset[str]) -> bool:
 
 
 def _answer(rollout: Rollout) -> JsonObject:
-    return (None if rollout.final is None else parse_answer(rollout.final)[0]) or {}
+    return {} if rollout.final is None else _parsed(rollout.final)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(final: str) -> JsonObject:
+    """The same answers are taken apart thousands of times; what is returned is never changed."""
+    return parse_answer(final)[0] or {}
 
 
 def _spread(known: list[Known], limit: int) -> list[Known]:

@@ -26,7 +26,7 @@ from strop.grade.audit.checks import (
     of_weights,
     overall,
 )
-from strop.grade.audit.exploits import examine
+from strop.grade.audit.exploits import examine_mined
 from strop.grade.audit.hints import hint
 from strop.grade.audit.shape import shape
 from strop.grade.audit.stability import rank_stability
@@ -181,8 +181,8 @@ def _probes(
 ) -> list[Check]:
     a = config.audit
     writes = None if a.writes is None else frozenset(a.writes)
-    examination = examine(cases, scorer.score, writes=writes, limit=a.cases)
     mined = mine(cases, scorer.score, writes=writes, limit=a.cases)
+    examination = examine_mined(mined, len(cases), scorer.score)
     tools = tool_incentives(cases, grades, mined, scorer.score)
     document["exploits"] = msgspec.to_builtins(examination)
     document["tools"] = msgspec.to_builtins(tools)

@@ -19,7 +19,6 @@ from strop.grade.audit.probes.probe import (
     put_all,
     reach,
     said,
-    varied,
 )
 from strop.grade.audit.rewrite import Act, acts_of, add_acts, assemble, keep_calls, with_final, written
 from strop.records import Rollout
@@ -121,7 +120,7 @@ def _any_value(mined: Mined) -> Iterator[Probe]:
         if mined.weight.get(slot.name, 0.0) < HEAVY:
             continue
         places = (slot, *mined.linked.get(slot.name, ()))
-        for known in varied(mined, slot):
+        for known in mined.varied[slot.name]:
             others = [v for v in slot.pool if not any(known.right(s, v) for s in places)][:3]
             if len(others) > 1:
                 usual, *more = (put_all(places, known.best, v) for v in others)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -113,27 +113,19 @@ def attack(
     for places in [(slot,), (slot, *linked)] if linked else [(slot,)]:
         name = f"{technique} in {' and '.join(s.name for s in places)}"
         made, most = 0, CLOSER if name in mined.closer else FIRST
-        for known in varied(mined, slot):
+        for known in mined.varied[slot.name]:
             if made == most:
                 break
             new = value(known)
             if new is SKIP or any(known.right(s, new) for s in places):
                 continue
-            bad = [
-                wrong(slot, known, rare=True),
-                *_smaller(slot, known),
-                wrong(slot, known),
-                *slot.pool,
-                "other",
-            ]
-            bad = [v for v in bad if written(v) != written(new) and not known.right(slot, v)]
             made += 1
             yield Probe(
                 technique=name,
                 known=known,
                 rollout=put_all(places, known.best, new),
                 rule="recover",
-                against=(known.best, *(put_all(places, known.best, v) for v in _distinct(bad)[:2])),
+                against=(known.best, *(put_all(places, known.best, v) for v in _bad(slot, known, new))),
                 grave=grave,
                 value=None if slot.kind == "text" else same(known.own[slot.name][0]),
                 usual=_in_pool(slot, new),
@@ -146,8 +138,17 @@ def _smaller(slot: Slot, known: Known) -> list[Any]:
     return [min(numbers) / 3 - 7] if slot.kind == "number" and numbers else []
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list({written(v): v for v in values}.values())
+def _bad(slot: Slot, known: Known, new: Any) -> list[Any]:
+    """Two plainly wrong values that are written in different ways, and not as the new one is."""
+    found: dict[str, Any] = {}
+    usual = (wrong(slot, known, rare=True), *_smaller(slot, known), wrong(slot, known))
+    for value in chain(usual, slot.pool, ("other",)):
+        text = written(value)
+        if text not in found and text != written(new) and not known.right(slot, value):
+            found[text] = value
+        if len(found) == 2:
+            break
+    return list(found.values())
 
 
 def put_all(places: Iterable[Slot], rollout: Rollout, value: Any) -> Rollout:
@@ -160,18 +161,6 @@ def put_all(places: Iterable[Slot], rollout: Rollout, value: Any) -> Rollout:
 def _in_pool(slot: Slot, value: Any) -> bool:
     # not `in`: False is equal to 0
     return same(value) in {same(v) for v in slot.pool}
-
-
-def varied(mined: Mined, slot: Slot) -> list[Known]:
-    """Return the cases that fill a place, those with different right values first."""
-    seen: Counter[bytes] = Counter()
-    order: list[tuple[int, int, Known]] = []
-    for i, known in enumerate(mined.known):
-        if slot.read(known.best):
-            right = same(known.own[slot.name][0])
-            order.append((seen[right], i, known))
-            seen[right] += 1
-    return [known for _, _, known in sorted(order, key=lambda o: o[:2])]
 
 
 def final_only(known: Known, texts: Iterable[str]) -> Iterator[tuple[str, Rollout]]:
