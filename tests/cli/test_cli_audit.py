@@ -127,6 +127,14 @@ def test_scores_that_teach_nothing_fail(
     assert id in {c["id"] for c in json.loads(done.stdout)["checks"] if c["verdict"] == "fail"}
 
 
+def test_a_grader_that_never_scores_is_tried_on_three_prompts_only(
+    tmp_path: Path, attempts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("--attempts", str(attempts), "--grader", str(grader(tmp_path, BROKEN)), "--json")
+    assert json.loads(done.stdout)["prompts"] == 3
+
+
 def test_binary_scores_may_be_allowed(
     tmp_path: Path, attempts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
