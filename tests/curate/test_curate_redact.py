@@ -49,6 +49,19 @@ def said(text: str, **extra: Any) -> str:
         ("DE89 3704 0044 0532 0130 00 BITTE", "<IBAN_1> BITTE"),
         ("GB82WEST12345698765432", "<IBAN_1>"),
         ("4111 1111 1111 1111", "<CARD_1>"),
+        ("0170.123.4567", "<PHONE_1>"),
+        ("0170 \u2013 1234567", "<PHONE_1>"),
+        ("+49\xa0170\xa01234567", "<PHONE_1>"),
+        ("00491701234567", "<PHONE_1>"),
+        ("o'brien@example.com, 'hans@example.com'", "<EMAIL_1>, '<EMAIL_2>'"),
+        (
+            "j\u00f6rg@m\u00fcller.example an \u043f\u043e\u0447\u0442\u0430@\u044f.\u0440\u0444",
+            "<EMAIL_1> an <EMAIL_2>",
+        ),
+        ("VOGT_156@EXAMPLE.DE", "<EMAIL_1>"),
+        ("?id=17&email=erika%2Bx%40mail.example&n=1", "?id=17&email=<EMAIL_1>&n=1"),
+        ("?email=erika%252Bx%2540mail.example", "?email=<EMAIL_1>"),
+        ("a%20b%2Fc%40mail.example", "a%20b/<EMAIL_1>"),
         ("from 192.168.1.4", "from <IP_1>"),
         ("from 2001:db8::8a2e:370:7334", "from <IP_1>"),
     ],
@@ -133,8 +146,6 @@ def test_values_of_id_like_arguments_and_tenant_patterns_survive() -> None:
         trace(Message(role="user", content="0171-7654321"), identities={"user.phone": "0171-7654321"})
     )
     assert known.episodes[0].messages[0].content == "<PHONE_1>"
-    with pytest.raises(ConfigError, match="regular expression"):
-        Redactor(Redact(protect=("(",)), b"k" * 32)
 
 
 def test_identities_are_replaced_in_every_spelling() -> None:
@@ -156,6 +167,77 @@ def test_a_known_name_is_case_sensitive_alone_and_bounded() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        # Turkish knows an i without a dot: it is the I of a text in capitals, and what others write for it.
+        ("Pablo Y\u0131lmaz", "PABLO YILMAZ, Pablo Yilmaz", "<PERSON_1>, <PERSON_1>"),
+        ("OTTMAR GROSSMANN", "Ottmar Gro\u00dfmann, Herr Gro\u00dfmann", "<PERSON_1>, Herr <PERSON_1>"),
+        ("HANS MUELLER", "Hans M\u00fcller / Ottmar", "<PERSON_1> / Ottmar"),
+        ("Hans M\u00fcller", "Herr MUELLER", "Herr <PERSON_1>"),
+        ("Hans M\u00fcller", "name=Hans+M%C3%BCller&x=Hans%20M%C3%BCller", "name=<PERSON_1>&x=<PERSON_1>"),
+        ("Hans Krahwinkel", "name=Hans+Krahwinkel", "name=<PERSON_1>"),
+    ],
+)
+def test_capitals_umlauts_and_urls_hide_no_known_name(name: str, text: str, expected: str) -> None:
+    assert said(text, identities={"user.name": name}) == expected
+
+
+def test_keys_count_in_any_spelling_and_lines_of_an_address_do() -> None:
+    result = {
+        "Recipient": {"firstName": "Hiltrud", "last_name": "Quandt", "phoneNumber": "7123456"},
+        "shippingAddress": {"line1": "Zeisigweg 4", "city": "Uelzen"},
+        "EMPFÄNGER": {"Straße": "Zeisigweg 4"},
+        "depot": {"line1": "Hafen 1", "name": "Nord"},
+        "lines": [{"line1": "Seife 3"}],
+    }
+    clean, _ = REDACTOR.redact(trace(Message(role="tool", content=json.dumps(result), tool_call_id="c")))
+    assert json.loads(clean.episodes[0].messages[0].content or "") == {
+        **result,
+        "Recipient": {"firstName": "<PERSON_1>", "last_name": "<PERSON_2>", "phoneNumber": "<PHONE_1>"},
+        "shippingAddress": {"line1": "<ADDRESS_1>", "city": "Uelzen"},
+        "EMPFÄNGER": {"Straße": "<ADDRESS_1>"},
+    }
+
+
+def test_an_email_goes_though_an_orders_number_stands_in_it() -> None:
+    call = ToolCall("c", "find", json.dumps({"order_id": "12345"}))
+    clean, _ = REDACTOR.redact(
+        trace(
+            Message(role="assistant", tool_calls=(call,)),
+            Message(role="user", content="order 12345 of kunde.12345@mail.example"),
+        )
+    )
+    assert clean.episodes[0].messages[1].content == "order 12345 of <EMAIL_1>"
+
+
+def test_the_word_before_an_identifier_is_no_address() -> None:
+    text = "Auftrag 01708359024 Trace de1b372ad3fbf47a7e5b1e7f9ca5499d b5d32b16-d329-4c8f-aab0-004aa0116be5"
+    assert said(text) == text
+
+
+def test_a_name_in_capitals_goes_whole() -> None:
+    text = "Hallo, hier schreibt KRAHWINKEL, URSULA. Meine Bestellung fehlt."
+    assert said(text) == "Hallo, hier schreibt <PERSON_1>. Meine Bestellung fehlt."
+
+
+@pytest.mark.parametrize("pattern", [r"ORD-(\d+)+x", r"(a|aa)+$", r"\d*\d*\d*\d*x"])
+def test_a_pattern_that_takes_for_ever_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="for ever"):
+        Redactor(Redact(protect=(pattern,)), b"k" * 32)
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(?P<a>", "[z-a]"])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="no regular expression"):
+        Redactor(Redact(protect=(pattern,)), b"k" * 32)
+
+
+def test_common_patterns_are_taken() -> None:
+    patterns = (r"\b([A-Z]+-)*\d+\b", r"(?:ABC|DEF)-[0-9]+(?:-[0-9]+)*", r"(?P<a>\d+)-(?P=a)*", r"x(?=y+)z*")
+    Redactor(Redact(protect=patterns), b"k" * 32)
+
+
 def test_names_in_results_are_found_by_key_and_things_keep_theirs() -> None:
     result = (
         '{"carrier": {"name": "DHL"}, "depot": {"name": "Hamburg Altona"}, "eta": 1.10,'
@@ -175,6 +257,14 @@ def test_names_in_results_are_found_by_key_and_things_keep_theirs() -> None:
     )
     assert clean.episodes[0].messages[1].content == '{"message": "Guten Tag Frau <PERSON_1>, <PHONE_1>"}'
     assert found.counts == {"PERSON": 3, "PHONE": 2}
+
+
+def test_the_name_of_a_function_is_nobodys() -> None:
+    spoken = '{"functionCall": {"name": "get_weather", "args": {"contact": {"name": "Erika M"}}}}'
+    declared = '{"functionDeclarations": [{"name": "get_weather"}], "tools": [{"name": "Find Order"}]}'
+    clean, _ = REDACTOR.redact(trace(Message("tool", spoken, tool_call_id="c"), Message("user", declared)))
+    assert clean.episodes[0].messages[0].content == spoken.replace("Erika M", "<PERSON_1>")
+    assert clean.episodes[0].messages[1].content == declared
 
 
 def test_everything_beside_the_messages_is_redacted_too() -> None:
@@ -208,6 +298,9 @@ def test_ids_that_are_addresses_become_stable_pseudonyms() -> None:
     assert first.customer == second.customer != other.customer
     assert first.session_id == "s1"
     assert "@" not in (first.customer or "")
+    salted, _ = Redactor(Redact(), b"other" * 8).redact(trace(customer="erika@example.de"))
+    assert salted.customer != first.customer
+    assert (salted.customer or "").startswith("customer-")
 
 
 def test_hmacs_find_an_identity_again() -> None:

@@ -10,7 +10,7 @@ from strop.curate.redact import Redactor
 from strop.curate.surrogates import fill, fill_text, surrogate
 from strop.records import Episode, Message, ToolCall, Trace
 
-KINDS = st.sampled_from(["PERSON", "EMAIL", "PHONE", "IBAN", "CARD", "IP"])
+KINDS = st.sampled_from(["PERSON", "EMAIL", "PHONE", "IBAN", "CARD", "IP", "MAC", "TAX_ID", "VAT_ID", "SSN"])
 
 
 def test_one_placeholder_is_one_person_in_text_calls_and_results() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, cast
 
 import msgspec
 
-from strop.curate.recognise import EMAIL, PLACEHOLDER, digits
+from strop.curate.recognise import BLANKS, DASHES, EMAIL, PLACEHOLDER, digits
 from strop.records import Trace
-from strop.records.conversation import JsonObject
 
-_CARRIERS = {
+CARRIERS = {
     "dhl",
     "ups",
     "dpd",
@@ -41,22 +41,44 @@ _THINGS = frozenset(
     }
     | {"status", "event", "file", "model", "agent", "article", "location", "package"}
 )
+# As `folded` writes them.
+_ADDRESS_KEYS = frozenset(
+    {"address", "addressline", "addressline1", "line1", "street", "streetaddress", "streetname"}
+    | {"shippingaddress", "billingaddress", "deliveryaddress", "homeaddress", "postaladdress"}
+    | {"anschrift", "adresse", "strasse", "lieferadresse", "rechnungsadresse", "hausanschrift"}
+)
 _NO_NAMES = frozenset(
     {"herr", "herrn", "frau", "familie", "mr", "mrs", "ms", "miss", "dr", "prof", "von", "van", "der", "den"}
     | {"und", "and", "the", "für", "gmbh", "mbh", "ltd", "inc", "llc", "corp", "company", "firma", "group"}
     | {"logistik", "logistics"}
 )
+_BEGIN = frozenset("{[ \t\r\n")  # of a JSON object or array
+_ALNUM = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
-_SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-_PHONE_LIKE = re.compile(r"\+?[\d ()/.\-]{6,24}")
+SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+_UMLAUTS = {"ae": "ä", "oe": "ö", "ue": "ü", "ss": "ß"}
+_TWO_LETTERS = re.compile("ae|oe|ue|ss", re.IGNORECASE)
+PHONE_LIKE = re.compile(rf"\+?[\d{BLANKS}()/.{DASHES}]{{6,24}}")
 
 
 class Known(msgspec.Struct, frozen=True):
-    """One identity: kind PERSON, EMAIL or PHONE, and the key that all its spellings share."""
+    """One identity: kind PERSON, ADDRESS, EMAIL or PHONE, and the key that all its spellings share.
+
+    parts: whether a name's parts stand for it on their own.
+    """
 
     kind: str
     key: str
     value: str
+    parts: bool = True
+
+
+class Spelling(NamedTuple):
+    """One way to write an identity: a regular expression, whether case matters, and whose face it has."""
+
+    pattern: str
+    exact: bool
+    plain: str
 
 
 def normal(kind: str, value: str) -> str:
@@ -64,36 +86,53 @@ def normal(kind: str, value: str) -> str:
     if kind in ("PHONE", "CARD"):
         return digits(value)[-9:] if kind == "PHONE" else digits(value)
     if kind == "PERSON":
-        return " ".join(sorted(w.casefold() for w in _WORD.findall(value))) or value.casefold()
+        words = _WORD.findall(value.translate(SPELLED))
+        return " ".join(sorted(w.casefold() for w in words)) or value.casefold()
+    if kind == "ADDRESS":
+        return face(value.translate(SPELLED))
     return "".join(value.split()).casefold()
 
 
-def is_identity(path: str, fields: Sequence[str]) -> bool:
-    """Say whether a dotted key names a person's data: in full, or by its last part."""
-    *parents, last = path.split(".")
-    if last == "name" and parents and parents[-1].rstrip("s") in _THINGS:
+def folded(key: str) -> str:
+    """Return a key in the spelling in which fields are compared: shippingAddress is shipping_address."""
+    return key.translate(SPELLED).casefold().replace("_", "").replace("-", "")
+
+
+def is_identity(path: str, fields: Collection[str]) -> bool:
+    """Say whether a dotted key names a person's data: in full, or by its last part. fields: folded.
+
+    A line of an address that is an object counts too.
+    """
+    parents, _, last = (path := folded(path)).rpartition(".")
+    parent = parents.rpartition(".")[2]
+    line = last in _ADDRESS_KEYS and parent in fields and parent in _ADDRESS_KEYS
+    if last not in fields and path not in fields and not line:
         return False
-    return path in fields or last in fields
+    thing = parent.rstrip("s") in _THINGS or parent.startswith(("function", "tool"))
+    return not (thing and (last == "name" or last in _ADDRESS_KEYS))
 
 
-def known_in(trace: Trace, fields: Sequence[str]) -> list[Known]:
+def known_in(trace: Trace, fields: Collection[str], read: JsonTexts) -> list[Known]:
     """Return the identities of a trace's own fields, its attributes, tool arguments and results."""
-    found: list[Known] = []
+    found: dict[Known, None] = {}
+    personal: dict[str, bool] = {}  # by key: the same keys come again and again
+
     for field, value in trace.identities.items():
-        found += classify(field, value)
-    for path, value in leaves(trace.attributes, ""):
+        found.update(dict.fromkeys(classify(field, value)))
+    attributes: list[tuple[str, str]] = []
+    read.collect(trace.attributes, "", attributes)
+    for path, value in attributes:
         if path.startswith(("user.", "user_", "enduser.")) or is_identity(path, fields):
-            found += classify(path, value)
+            found.update(dict.fromkeys(classify(path, value)))
     for episode in trace.episodes:
         for message in episode.messages:
-            texts = [c.arguments for c in message.tool_calls]
-            if message.content is not None and message.content.lstrip()[:1] in ("{", "["):
-                texts.append(message.content)
-            for text in texts:
-                for path, value in leaves(_json(text), ""):
-                    if is_identity(path, fields):
-                        found += classify(path, value)
-    return list({(k.kind, k.key, k.value): k for k in found}.values())
+            for text in (*(c.arguments for c in message.tool_calls), message.content or ""):
+                for path, value in read.leaves(text) or ():
+                    if path not in personal:
+                        personal[path] = is_identity(path, fields)
+                    if personal[path]:
+                        found.update(dict.fromkeys(classify(path, value)))
+    return list(found)
 
 
 def classify(field: str, value: str) -> list[Known]:
@@ -103,36 +142,51 @@ def classify(field: str, value: str) -> list[Known]:
         return []
     if EMAIL.fullmatch(value):
         return [Known("EMAIL", normal("EMAIL", value), value)]
-    if _PHONE_LIKE.fullmatch(value) and len(digits(value)) >= 6:
+    if PHONE_LIKE.fullmatch(value) and len(digits(value)) >= 6:
         return [Known("PHONE", normal("PHONE", value), value)] if not field.endswith("id") else []
     if field.endswith(("id", "hash")) or "{" in value or len(value) > 120:
         return []
     words = _WORD.findall(value)
+    if folded(field.rpartition(".")[2]) in _ADDRESS_KEYS:
+        return [Known("ADDRESS", normal("ADDRESS", value), value)] if len(face(value)) >= 5 and words else []
     has_digit = any(map(str.isdigit, value))
     if sum(map(len, words)) < 3 or (has_digit and len(words) < 2):
         return []
-    if value.casefold() in _CARRIERS or (len(words) == 1 and value.isupper() and len(value) <= 4):
+    if value.casefold() in CARRIERS or (len(words) == 1 and value.isupper() and len(value) <= 4):
         return []
     return [Known("PERSON", normal("PERSON", value), value)]
 
 
-def spellings(known: Known) -> Iterator[tuple[str, bool]]:
-    """Yield (regular expression, case matters) for each way that an identity may be written."""
+def spellings(known: Known) -> Iterator[Spelling]:
+    """Yield each way that a name, an address or an e-mail address may be written."""
     if known.kind == "EMAIL":
-        yield re.escape(known.value), False
-    elif known.kind == "PHONE":
-        for number in _phone_forms(known.value):
-            yield r"\+?" + r"[ ()/.\-]{0,3}".join(number), False
+        yield Spelling(re.escape(known.value), False, known.value)
+    elif known.kind == "ADDRESS":
+        for form in _address_forms(known.value):
+            yield Spelling(r"[\W_]{1,4}".join(map(re.escape, _ALNUM.findall(form))), False, form)
     else:
-        for value in dict.fromkeys((known.value, known.value.translate(_SPELLED))):
+        written = known.value.translate(SPELLED)
+        for value in dict.fromkeys((known.value, written, _with_umlauts(written))):
             words = [re.escape(w) for w in value.split()]
-            yield r"[\s._\-]+".join(words), False
+            yield Spelling(r"[\s._+\-]+".join(words), False, value)
             escaped = json.dumps(value)[1:-1]
             if escaped != value:
-                yield re.escape(escaped), False
-        for part in name_parts(known.value):
-            for form in dict.fromkeys((part, part.translate(_SPELLED), part.upper())):
-                yield re.escape(form), True
+                yield Spelling(re.escape(escaped), False, escaped)
+        for part in name_parts(known.value) if known.parts else ():
+            written = part.translate(SPELLED)
+            forms = dict.fromkeys((part, written, _with_umlauts(written)))
+            for form in dict.fromkeys(cased for f in forms for cased in (f, f.upper(), f.title())):
+                yield Spelling(re.escape(form), True, form)
+
+
+def _with_umlauts(text: str) -> str:
+    """Undo SPELLED: systems that know no umlauts say MUELLER, people say Müller."""
+    return _TWO_LETTERS.sub(lambda m: _UMLAUTS[m.group().casefold()], text)
+
+
+def face(text: str) -> str:
+    """Return the letters and digits of a text, in lower case, with one blank for whatever is between."""
+    return " ".join(_ALNUM.findall(text.casefold()))
 
 
 def name_parts(value: str) -> list[str]:
@@ -146,22 +200,54 @@ def name_parts(value: str) -> list[str]:
     return list(dict.fromkeys(parts))
 
 
-def leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Yield (dotted key, text) of all strings and numbers in a JSON value; list indices are left out."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from leaves(inner, path)
-    elif isinstance(value, str):
-        nested = _json(value) if value.lstrip()[:1] in ("{", "[") else None
-        yield from leaves(nested, path) if nested is not None else [(path, value)]
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield path, str(value)
+class JsonTexts:
+    """Texts that are JSON objects or arrays, each read once: tool results are long and looked at often."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, list[tuple[str, str]] | None] = {}
+
+    def leaves(self, text: str) -> list[tuple[str, str]] | None:
+        """Return (dotted key, text) of all strings and numbers in a JSON text; None if it is something else.
+
+        List indices are left out of keys, and a string that is itself JSON is looked into.
+        """
+        if text[:1] not in _BEGIN or text.lstrip()[:1] not in ("{", "["):
+            return None
+        if text not in self._read:
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                value = None
+            found: list[tuple[str, str]] = []
+            if value is not None:
+                self.collect(value, "", found)
+            self._read[text] = None if value is None else found
+        return self._read[text]
+
+    def collect(self, value: object, path: str, found: list[tuple[str, str]]) -> None:
+        """Add the leaves of a JSON value to `found`."""
+        if isinstance(value, str):
+            nested = self.leaves(value) if value[:1] in _BEGIN else None
+            if nested is None:
+                found.append((path, value))
+            else:
+                found += [(f"{path}.{inner}" if path and inner else path or inner, v) for inner, v in nested]
+        elif isinstance(value, dict):
+            for key, inner in cast("dict[str, object]", value).items():
+                inner_path = f"{path}.{key}" if path else key
+                if isinstance(inner, str) and inner[:1] not in _BEGIN:
+                    found.append((inner_path, inner))
+                else:
+                    self.collect(inner, inner_path, found)
+        elif isinstance(value, list | tuple):
+            for inner in cast("list[object]", value):
+                self.collect(inner, path, found)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            found.append((path, str(value)))
 
 
-def _phone_forms(value: str) -> list[str]:
+def phone_forms(value: str) -> list[str]:
+    """Return the digits of a phone number as they may be dialled, the longest first."""
     number = digits(value)
     forms = [number]
     bare = number.removeprefix("00")
@@ -173,9 +259,21 @@ def _phone_forms(value: str) -> list[str]:
     return sorted(dict.fromkeys(f for f in forms if len(f) >= 6), key=len, reverse=True)
 
 
-def _json(text: str) -> JsonObject | list[object] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict | list) else None
+def national_number(value: str) -> str:
+    """Return the digits of a phone number, at most nine, that all ways to write it share."""
+    number = digits(value.replace("(0)", ""))
+    if value.lstrip().startswith("+") or number.startswith("00"):
+        number = number.removeprefix("00")
+        code = next((code for code in ("49", "43", "41", "44") if number.startswith(code)), "")
+        return number[len(code) :][-9:]
+    return number.removeprefix("0")[-9:]
+
+
+def _address_forms(value: str) -> list[str]:
+    """The whole address, and those of its lines that say where somebody lives without the others."""
+    lines = [line.strip() for line in re.split(r"[,;\n]", value)]
+    telling = [
+        line for line in lines if len(line) >= 8 and _WORD.search(line) and any(map(str.isdigit, line))
+    ]
+    forms = [form for line in (value, *telling) for form in (line, line.translate(SPELLED))]
+    return [form for form in dict.fromkeys(forms) if len(face(form)) >= 5]

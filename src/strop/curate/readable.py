@@ -23,19 +23,35 @@ def answered(episode: Episode) -> bool:
 
 
 def group_keys(trace: Trace, group_by: str | None) -> tuple[str, ...]:
-    """Return the keys that tie a trace to others: its group first, then its session.
+    """Return the keys that tie a trace to others, at most two: its group first, then its session.
 
-    The group is the attribute `group_by`, else the workflow, else the session, else the task.
+    group_by: "task" (the same prompt from the same customer), "session", "customer", or an attribute's name;
+    where a trace lacks it, and where it is None, the group is the workflow, else the session, else the task.
     """
     keys: list[str] = []
-    attribute = trace.attributes.get(group_by) if group_by else None
-    if attribute is not None:
-        keys.append(f"group:{attribute}")
-    elif trace.workflow_id is not None:
+    group = _group(trace, group_by)
+    if group is not None:
+        keys.append(group)
+    elif group_by != "session" and trace.workflow_id is not None:
         keys.append(f"workflow:{trace.workflow_id}")
     if trace.session_id is not None:
         keys.append(f"session:{trace.session_id}")
-    if not keys:
-        prompts = [[m.to_openai() for m in e.prompt()] for e in trace.episodes]
-        keys.append(f"task:{digest([prompts, trace.customer])}")
-    return tuple(keys)
+    if not keys and trace.workflow_id is not None:
+        keys.append(f"workflow:{trace.workflow_id}")
+    return tuple(keys) or (_task(trace),)
+
+
+def _group(trace: Trace, group_by: str | None) -> str | None:
+    if group_by is None or group_by == "session":
+        return None
+    if group_by == "task":
+        return _task(trace)
+    if group_by == "customer":
+        return None if trace.customer is None else f"customer:{trace.customer}"
+    attribute = trace.attributes.get(group_by)
+    return None if attribute is None else f"group:{attribute}"
+
+
+def _task(trace: Trace) -> str:
+    prompts = [[m.to_openai() for m in e.prompt()] for e in trace.episodes]
+    return f"task:{digest([prompts, trace.customer])}"

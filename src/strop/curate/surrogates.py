@@ -1,7 +1,8 @@
 """Fill placeholders with invented people, so that a model trained on redacted traces has seen names.
 
 The same seed gives the same people; a placeholder is the same person throughout. Numbers come from
-ranges that are reserved for fiction or from documented examples, so nobody's phone rings.
+ranges that are reserved for fiction or from documented examples, so nobody's phone rings; streets and
+towns are made up.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ _LAST = (
     "Palmer", "Reynolds", "Sutton", "Turner", "Walsh",
 )  # fmt: skip
 _IBANS = ("DE89370400440532013000", "GB82WEST12345698765432", "AT611904300234573201", "NL91ABNA0417164300")
+_STREETS = (
+    "Musterweg", "Beispielstraße", "Am Probefeld", "Testallee", "Lindenmusterring", "Erfundene Gasse",
+)  # fmt: skip
+_TOWNS = ("Musterstadt", "Beispielhausen", "Probeheim", "Neu Testingen", "Erfundsburg")
+_TAX_IDS = ("86 095 742 719", "47 036 892 816", "65 929 970 489")
+_VAT_IDS = ("DE136695976", "ATU13585627")
+_SSNS = ("15 070649 C 103", "65 170839 J 003")
 _CARDS = ("4111111111111111", "5555555555554444", "4012888888881881", "378282246310005")
+
+_EXAMPLES = {"IBAN": _IBANS, "CARD": _CARDS, "TAX_ID": _TAX_IDS, "VAT_ID": _VAT_IDS, "SSN": _SSNS}
 
 
 def fill(messages: Sequence[Message], seed: str | int) -> tuple[Message, ...]:
@@ -60,8 +70,15 @@ def surrogate(kind: str, number: int, seed: str | int) -> str:
     if kind == "PHONE":
         tail = draw.randrange(1000)
         return draw.choice((f"+49 30 23125 {tail:03d}", f"0171 3920{tail:03d}", f"+44 20 7946 0{tail:03d}"))
-    if kind == "IBAN":
-        return draw.choice(_IBANS)
-    if kind == "CARD":
-        return draw.choice(_CARDS)
-    return f"192.0.2.{draw.randrange(1, 255)}"
+    if kind == "ADDRESS":
+        street = f"{draw.choice(_STREETS)} {draw.randrange(1, 120)}"
+        return f"{street}, {draw.randrange(10, 100)}000 {draw.choice(_TOWNS)}"
+    if kind == "IP":
+        return f"192.0.2.{draw.randrange(1, 255)}"
+    if kind == "MAC":
+        return f"00:00:5E:00:53:{draw.randrange(256):02X}"
+    if kind == "DOCUMENT":
+        return f"L01X00T{draw.randrange(100):02d}"
+    if kind == "BIRTHDATE":
+        return f"{draw.randrange(1, 29):02d}.{draw.randrange(1, 13):02d}.{draw.randrange(1940, 2005)}"
+    return draw.choice(_EXAMPLES[kind])
