@@ -14,7 +14,8 @@ from tiny import tiny_model
 from strop.curate.surrogates import fill
 from strop.models.render import Renderer
 from strop.records import Curated, Episode, Message, ToolCall
-from strop.train.data import Row, collate, episode_row, microbatches, pick
+from strop.train.data import Row, collate, episode_row, microbatches
+from strop.train.order import pick
 
 
 @pytest.fixture(scope="module")

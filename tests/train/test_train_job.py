@@ -26,7 +26,7 @@ from strop.grade.scorer import Scorer
 from strop.loop.compare import compare
 from strop.loop.curate import curate
 from strop.loop.grade import grade
-from strop.loop.pull import land
+from strop.loop.landing import land
 from strop.loop.train import train
 from strop.models.llama import save_llama
 from strop.models.render import Renderer

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, exists, func, or_, select, true
+from sqlalchemy import and_, delete, exists, or_, select, true
 
 from strop.records import Curated, JsonObject, Trace
 from strop.store import schema
 from strop.store.database import Database
 from strop.store.traces import CAPTURE
+from strop.store.worksheet import chunked
 
 _decode = msgspec.json.Decoder(Trace).decode
+_CHUNK = 500
 
 
-def load_splits(db: Database) -> dict[str, str]:
-    """Return the split of each group key that was ever assigned."""
+def iter_splits(db: Database) -> Iterator[tuple[str, str]]:
+    """Yield the split of each group key that was ever assigned."""
     t = schema.splits
+    query = select(t.c.group_id, t.c.split).where(t.c.project == db.project)
     with db.engine.connect() as connection:
-        rows = connection.execute(select(t.c.group_id, t.c.split).where(t.c.project == db.project))
-        return {row[0]: row[1] for row in rows}
+        for row in connection.execution_options(yield_per=_CHUNK).execute(query):
+            yield row[0], row[1]
 
 
-def save_curated(db: Database, rows: Sequence[Mapping[str, Any]], splits: Mapping[str, str]) -> None:
+def iter_kept(db: Database, split: str) -> Iterator[str]:
+    """Yield the hashes of the kept traces of a split."""
+    c = schema.curated
+    query = select(c.c.trace_hash).where(c.c.project == db.project, c.c.split == split, c.c.kept == true())
+    with db.engine.connect() as connection:
+        yield from connection.execution_options(yield_per=_CHUNK).execute(query).scalars()
+
+
+def save_curated(
+    db: Database, rows: Iterable[Mapping[str, Any]], splits: Mapping[str, str] | Iterable[tuple[str, str]]
+) -> None:
     """Replace the project's decisions and add new group assignments; old assignments stay.
 
-    rows: {"trace_hash", "kept", "reason", "group_id", "split"}. One transaction.
+    rows: {"trace_hash", "kept", "reason", "group_id", "split"} and, where it is not 1, "weight".
+    splits: by group key. One transaction; neither is held in memory.
     """
     t = schema.curated
     with db.engine.begin() as connection:
-        assigned = [{"group_id": key, "split": split} for key, split in splits.items()]
-        db.upsert(connection, schema.splits, assigned)
+        pairs = splits.items() if isinstance(splits, Mapping) else splits
+        for chunk in chunked(pairs, _CHUNK):
+            assigned = [{"group_id": key, "split": split} for key, split in chunk]
+            db.upsert(connection, schema.splits, assigned)
         connection.execute(delete(t).where(t.c.project == db.project))
-        db.upsert(connection, t, rows)
+        for chunk in chunked(rows, _CHUNK):
+            db.upsert(connection, t, [{"weight": 1.0, **row} for row in chunk])
 
 
 def load_curated(
@@ -50,7 +67,16 @@ def load_curated(
     same = and_(other.c.project == t.c.project, other.c.trace_hash == t.c.trace_hash)
     agents = exists(select(other.c.source).where(same, other.c.source != CAPTURE))
     query = (
-        select(t.c.trace_hash, t.c.body, c.c.kept, c.c.reason, c.c.group_id, c.c.split, labels.c.ground_truth)
+        select(
+            t.c.trace_hash,
+            t.c.body,
+            c.c.kept,
+            c.c.reason,
+            c.c.group_id,
+            c.c.split,
+            c.c.weight,
+            labels.c.ground_truth,
+        )
         .join(c, and_(c.c.project == t.c.project, c.c.trace_hash == t.c.trace_hash))
         .outerjoin(labels, and_(labels.c.project == t.c.project, labels.c.trace_hash == t.c.trace_hash))
         .where(t.c.project == db.project, c.c.kept == true() if kept_only else true())
@@ -61,7 +87,7 @@ def load_curated(
         query = query.where(c.c.split.in_(sorted(splits)))
     seen: set[str] = set()
     with db.engine.connect() as connection:
-        for digest, body, kept, reason, group, split, truth in connection.execution_options(
+        for digest, body, kept, reason, group, split, weight, truth in connection.execution_options(
             yield_per=500
         ).execute(query):
             if digest in seen:
@@ -74,21 +100,9 @@ def load_curated(
                 reason=reason,
                 group=group,
                 split=split,
+                weight=1.0 if weight is None else weight,
                 ground_truth=msgspec.json.decode(truth) if truth is not None else None,
             )
-
-
-def curated_counts(db: Database) -> dict[str, dict[str, int]]:
-    """Return the number of kept traces by split, and of all decisions by reason."""
-    c = schema.curated
-    with db.engine.connect() as connection:
-        mine = c.c.project == db.project
-        splits = select(c.c.split, func.count()).where(mine, c.c.kept == true()).group_by(c.c.split)
-        reasons = select(c.c.reason, func.count()).where(mine).group_by(c.c.reason)
-        return {
-            "splits": {row[0]: row[1] for row in connection.execute(splits)},
-            "reasons": {row[0]: row[1] for row in connection.execute(reasons)},
-        }
 
 
 def save_labels(db: Database, labels: Mapping[str, JsonObject]) -> None:

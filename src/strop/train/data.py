@@ -5,10 +5,9 @@ Shape suffixes: B rows, T tokens, N scored tokens of a batch.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from strop.records import Curated, Message
 if TYPE_CHECKING:
     from strop.models.render import Renderer
 
-Item = TypeVar("Item")
 _WORTH_SHARING = 16  # tokens: below that, the second pass over the beginning costs more than it saves
 
 
@@ -162,15 +160,3 @@ def _size(rows: Sequence[Row]) -> int:
     different = _distinct(rows)
     shared = _shared(different)
     return shared + len(different) * (max(len(row.ids) for row in different) - shared)
-
-
-def pick(items: Sequence[Item], count: int, seed: str, step: int) -> list[Item]:
-    """Return the `count` items of a step: shuffled epochs, each a function of the seed alone."""
-    picked: list[Item] = []
-    at = step * count
-    while len(picked) < count:
-        epoch, offset = divmod(at + len(picked), len(items))
-        order = list(range(len(items)))
-        random.Random(f"{seed}/{epoch}").shuffle(order)
-        picked += [items[i] for i in order[offset : offset + count - len(picked)]]
-    return picked

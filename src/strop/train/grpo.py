@@ -6,10 +6,9 @@ baseline, drop the groups in which all rewards are equal, update. Shape suffixes
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from strop.records import Grade, Rollout, Task, tool_calls_of
 from strop.train.data import Batch, Row, collate, microbatches
 from strop.train.losses import k3, policy_gradient, score
 from strop.train.optimizer import MasterAdamW
+from strop.train.order import mixed
 from strop.train.sft import MICRO_TOKENS
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ Reward = Callable[[Sequence[tuple[Task, Rollout]]], list[Grade]]
 class Grpo:
     """What a GRPO step needs: the policy, its frozen warm start, the frozen base, world and grader.
 
-    hard: tasks that the warm start fails, or whose recorded episode was graded badly.
+    hard: tasks that the warm start fails, or whose recorded episode was graded badly. weights: by task
+    id, how likely a task is drawn, relative to the others.
     """
 
     model: Llama
@@ -49,12 +50,15 @@ class Grpo:
     settings: Train
     tasks: Sequence[Task]
     hard: Sequence[Task]
+    weights: Mapping[str, float] | None = None
 
     def step(self, step: int) -> tuple[dict[str, Any], list[tuple[Rollout, Grade]]]:
         """Take one step; return its telemetry and the graded rollouts."""
         s = self.settings
         started = time.perf_counter()
-        tasks = mixed(self.hard, self.tasks, s.grpo_prompts, s.grpo_hard_share, f"{s.seed}/tasks/{step}")
+        tasks = mixed(
+            self.hard, self.tasks, s.grpo_prompts, s.grpo_hard_share, f"{s.seed}/tasks/{step}", self.weights
+        )
         seed = f"{s.seed}/grpo/{step}"
         trajectories = list(
             roll_out(
@@ -133,17 +137,6 @@ class Grpo:
 
 def _mean(values_N: torch.Tensor, batch: Batch) -> float:
     return float((batch.counts_N * values_N).sum() / batch.counts_N.sum())
-
-
-def mixed(
-    hard: Sequence[Task], tasks: Sequence[Task], count: int, hard_share: float, seed: str
-) -> list[Task]:
-    """Draw `count` tasks without repetition, `hard_share` of them from the hard ones as far as they go."""
-    draw = random.Random(seed)
-    chosen = draw.sample(list(hard), min(len(hard), round(hard_share * count)))
-    known = {task.task_id for task in chosen}
-    others = [task for task in tasks if task.task_id not in known]
-    return chosen + draw.sample(others, min(len(others), count - len(chosen)))
 
 
 def rewards(grades: Sequence[Grade], group: int) -> np.ndarray[Any, np.dtype[np.float64]]:

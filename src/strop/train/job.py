@@ -35,9 +35,10 @@ from strop.store.curated import load_curated
 from strop.store.files import write_atomically
 from strop.store.registry import own_models
 from strop.train.checkpoint import Checkpoint, Checkpoints
-from strop.train.data import Row, episode_row, pick
-from strop.train.grpo import Grpo, Reward, mixed
+from strop.train.data import Row, episode_row
+from strop.train.grpo import Grpo, Reward
 from strop.train.optimizer import MasterAdamW
+from strop.train.order import mixed, pick
 from strop.train.sft import sft_step
 
 UNSAFE = "--unsafe-local-grader"
@@ -47,10 +48,13 @@ UNSAFE = "--unsafe-local-grader"
 class Data:
     """What is learned from: rows to imitate, tasks to practise, hard ones among them, the record.
 
+    weights: how often each row is imitated; task_weights: how likely a task is drawn; as curation decided.
     left_out: well graded episodes that are not imitated, by reason.
     """
 
     rows: list[Row]
+    weights: list[float]
+    task_weights: dict[str, float]
     tasks: list[Task]
     hard: list[Task]
     table: ReplayTable
@@ -156,6 +160,7 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
         "it does not end with an answer": len(encoded) - len(whole),
         f"it is longer than train.max_tokens ({config.train.max_tokens})": len(whole) - len(rows),
     }
+    weights = {c.trace_hash: c.weight for c in curated}
     good_ids = {c.trace_hash for c in good}
     own = own_models(db)
     admitted = [c for c in curated if c.ground_truth is not None]
@@ -170,6 +175,8 @@ def prepare(config: Config, db: Database, scorer: Scorer, renderer: Renderer) ->
         )
     return Data(
         rows=list(rows.values()),
+        weights=[weights[key] for key in rows],
+        task_weights={task.task_id: weights[task.task_id] for task in practised},
         tasks=practised,
         hard=[task for task in practised if task.task_id not in good_ids],
         table=table,
@@ -212,7 +219,7 @@ def _sft(
         optimizer.load(found.tensors)
         first = found.step
     for step in range(first, s.sft_steps):
-        rows = pick(run.data.rows, s.sft_batch, f"{s.seed}/sft", step)
+        rows = pick(run.data.rows, s.sft_batch, f"{s.seed}/sft", step, run.data.weights)
         telemetry = sft_step(model, optimizer, rows, step=step, steps=s.sft_steps, lr=s.sft_lr)
         run.report({"phase": "sft", "step": step + 1, "of": s.sft_steps, **telemetry})
         if checkpoints.due():
@@ -244,6 +251,7 @@ def _grpo(
         optimizer=optimizer, table=run.data.table, reward=reward, settings=s, limits=limits,
         tasks=run.data.tasks,
         hard=[task for task in run.data.tasks if task.task_id in failed] or run.data.hard,
+        weights=run.data.task_weights,
     )  # fmt: skip
     _forget_rollouts(run.folder / "rollouts.jsonl", first)
     for step in range(first, s.grpo_steps):
@@ -261,7 +269,14 @@ def _screen(run: Run, model: Llama, limits: Limits, reward: Reward) -> set[str]:
     """
     s = run.config.train
     started = time.perf_counter()
-    tasks = mixed(run.data.hard, run.data.tasks, s.grpo_screen, s.grpo_hard_share, f"{s.seed}/screen")
+    tasks = mixed(
+        run.data.hard,
+        run.data.tasks,
+        s.grpo_screen,
+        s.grpo_hard_share,
+        f"{s.seed}/screen",
+        run.data.task_weights,
+    )
     if not tasks:
         return set()
     trajectories = list(roll_out(model, run.renderer, tasks, run.data.table, limits))
