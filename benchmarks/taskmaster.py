@@ -36,9 +36,10 @@ from strop.models.render import Renderer, compact_arguments
 from strop.models.weights import base_folder
 from strop.records import Grade, JsonObject, Message, Rollout, Task, Tool, ToolCall, digest
 from strop.stats.cluster import Estimate, cluster_mean, paired
-from strop.train.data import Row, pick
+from strop.train.data import Row
 from strop.train.grpo import Grpo
 from strop.train.optimizer import MasterAdamW
+from strop.train.order import pick
 from strop.train.sft import sft_step
 
 REPO = Path(__file__).resolve().parents[1]

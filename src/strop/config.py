@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from strop.errors import ConfigError
 
@@ -37,22 +46,32 @@ class Store(Section):
 
 
 class Source(Section):
-    """One source of traces.
+    """One source of traces; docs/sources.md says which keys each kind reads.
 
-    kind: "otlp" (received by `strop serve` or `strop demo`, nothing to fetch), "jsonl" (canonical
-    traces), "openai-chat" (chat logs, JSONL), "langfuse-file" (exported traces, JSON), "phoenix"
-    (url and project), "capture" (strop's own server).
-    path: file or glob, relative to strop.toml. customer_key: attribute that names the customer.
+    kind: "otlp" and "capture" are received by `strop serve`, nothing is fetched; the others are files or
+    platforms. path: file, glob or object-store address, relative to strop.toml. project: whatever the
+    platform calls the place where the traces are. user_env, api_key_env: names of the environment variables
+    with the user (or public key) and the key (or password). customer_key: attribute that names the customer.
+    since: how far back the first pull goes ("30d", "12h") or from when (ISO 8601); of platforms only.
+    settle_minutes: younger traces may still be growing; they are left for the next pull.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    kind: Literal["otlp", "jsonl", "openai-chat", "langfuse-file", "phoenix", "capture"]
+    kind: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
     path: str | None = None
     url: str | None = None
     project: str | None = None
+    workspace: str | None = None
+    user_env: str | None = None
     api_key_env: str | None = None
     customer_key: str = "customer.id"
     max_trace_mb: float = 20.0
+    since: str = "30d"
+    settle_minutes: float = Field(default=15.0, ge=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    query: str | None = None
+    sql: str | None = None
+    columns: dict[str, str] = {}
 
 
 class Labels(Section):
@@ -71,27 +90,94 @@ class Redact(Section):
     """What must survive and which fields name people.
 
     protect: regexes of business identifiers; identity_fields: JSON keys and span attributes whose
-    values are people's (matched by full key or its last dotted part).
+    values are people's, matched by full key or its last dotted part (strasse is Straße, first_name
+    firstName). names: who finds names and addresses in sentences: "builtin", "off", or "presidio:PATH",
+    "spacy:PATH", "gliner:PATH".
     """
 
     protect: tuple[str, ...] = ()
     identity_fields: tuple[str, ...] = (
         "name", "full_name", "customer_name", "recipient", "sender", "contact",
         "user.name", "user.email", "email", "phone", "telephone", "mobile",
+        "street", "address", "street_address", "shipping_address", "billing_address", "delivery_address",
+        "strasse", "anschrift", "adresse", "first_name", "last_name", "given_name", "family_name",
+        "surname", "vorname", "nachname", "empfaenger", "absender", "ansprechpartner", "phone_number",
+        "telefon",
     )  # fmt: skip
+    names: str = Field(default="builtin", pattern=r"^(builtin|off|(presidio|spacy|gliner):.+)$")
     salt_env: str = "STROP_REDACTION_KEY"
+
+    def beside(self, root: Path) -> Redact:
+        """Return the settings with a relative path of a model resolved against `root`."""
+        kind, colon, path = self.names.partition(":")
+        names = f"{kind}:{(root / path).resolve()}" if colon else self.names
+        return self.model_copy(update={"names": names})
+
+
+class Engine(Section):
+    """Where chunks of traces are worked on. ray: a Ray cluster's address; else this machine's cores."""
+
+    ray: str | None = None
 
 
 class Curate(Section):
-    """Floors, caps and the split by group and time."""
+    """Floors, near-duplicates, balance, and the split by group and time.
 
-    min_rows: int = 1000
+    near_duplicate: Jaccard similarity of two traces' words, from which on they count as near-duplicates; 0
+    looks for none. customers: "capped" drops training rows of the loudest customer over
+    `max_customer_share`; "weighted" keeps all rows, and of a customer with n rows each weighs `weights` / n.
+    oversample: factors on the weights of traces that failed, whose sequence of tools is rare, or that no
+    earlier model was trained on. group_by: "task", "session", "customer" or an attribute that names the
+    group; else workflow, session, task. failure_budget: share of pulled traces that may be unreadable.
+    """
+
+    min_rows: int = Field(default=1000, ge=0)
+    near_duplicate: float = Field(default=0.9, ge=0, le=1)
+    customers: Literal["capped", "weighted"] = "capped"
     max_customer_share: float = Field(default=0.20, gt=0, le=1)
-    validation_share: float = 0.10
-    test_share: float = 0.20
-    unseen_customer_share: float = 0.15
-    group_by: str | None = None  # attribute that names the group; else workflow, session, task
-    failure_budget: float = 0.05  # share of pulled traces that may be unreadable
+    weights: str = "n^0.5"
+    oversample: dict[Literal["failing", "rare", "new"], Annotated[float, Field(gt=0, le=100)]] = {}
+    validation_share: float = Field(default=0.10, ge=0, lt=1)
+    test_share: float = Field(default=0.20, ge=0, lt=1)
+    unseen_customer_share: float = Field(default=0.15, ge=0, lt=1)
+    group_by: str | None = None
+    failure_budget: float = Field(default=0.05, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_ask_for_weighting(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "weights" in data and "customers" not in data:
+            return {**cast("dict[str, Any]", data), "customers": "weighted"}
+        return data
+
+    @field_validator("near_duplicate")
+    @classmethod
+    def _threshold_or_off(cls, threshold: float) -> float:
+        if 0 < threshold < 0.5:
+            raise ValueError(
+                "traces that share less than half of their words are no near-duplicates: 0.5 to 1"
+            )
+        return threshold
+
+    @field_validator("weights")
+    @classmethod
+    def _power_of_n(cls, weights: str) -> str:
+        if not re.fullmatch(r"n\^(0(\.[0-9]+)?|1(\.0+)?)", weights):
+            raise ValueError(
+                'write n^ and a number from 0 (customers alike) to 1 (rows alike), as in "n^0.5"'
+            )
+        return weights
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing to train on")
+        return self
+
+    @property
+    def exponent(self) -> float:
+        """What a customer's number of rows is raised to, to say how much all of them weigh together."""
+        return float(self.weights.removeprefix("n^"))
 
 
 class Grade(Section):
@@ -310,6 +396,7 @@ class Config(Section):
     sources: tuple[Source, ...] = ()
     labels: Labels = Labels()
     redact: Redact = Redact()
+    engine: Engine = Engine()
     curate: Curate = Curate()
     grade: Grade = Grade()
     judges: dict[str, Judge] = {}
@@ -322,6 +409,11 @@ class Config(Section):
     baselines: Baselines = Baselines()
     promote: Promote = Promote()
     serve: Serve = Serve()
+
+    @field_validator("redact")
+    @classmethod
+    def _model_is_beside_the_file(cls, redact: Redact, info: ValidationInfo) -> Redact:
+        return redact.beside(info.data["root"])
 
     @field_validator("sources")
     @classmethod
@@ -399,9 +491,9 @@ def _read(
         return Config.model_validate({**data, "root": file.parent.resolve()})
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
         unknown = first["type"] == "extra_forbidden"
-        what = f"unknown key: {key}" if unknown else f"{key}: {first['msg']}"
+        what = f"unknown key: {key}" if unknown else f"{key}: {first['msg'].removeprefix('Value error, ')}"
         fix = _nearest(first["loc"]) if unknown else f"correct {key}"
         raise ConfigError(what, where=str(file), fix=fix) from error
 

@@ -6,6 +6,7 @@ StropError                       exit code
 │   └── NotEnoughData            2    fewer usable rows than the floor
 ├── InputError                   2    a file or record the user named can't be used
 ├── OutsideServiceError          3    something that strop calls did not answer
+│   └── TooLarge                 3    it can't answer for so much at once: ask for less
 └── ApprovalPending              75   a run waits for a person
 """
 
@@ -59,6 +60,10 @@ class OutsideServiceError(StropError):
     """A service that strop calls did not answer, or not in its own protocol."""
 
     exit_code = 3
+
+
+class TooLarge(OutsideServiceError):
+    """A service can't answer for so much at once, or this machine can't hold it: ask for less."""
 
 
 class ApprovalPending(StropError):

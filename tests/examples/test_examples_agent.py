@@ -18,7 +18,7 @@ from logistics import agent, company, database, endpoint, faults, judge, teacher
 from strop import config
 from strop.curate.redact import Redactor
 from strop.records import Skipped, Trace, trace_hash
-from strop.sources.receiver import Receiver
+from strop.sources.otlp.receiver import Receiver
 
 INQUIRIES = 150
 

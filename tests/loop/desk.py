@@ -14,14 +14,14 @@ from tiny import tiny_model
 
 from strop.cli import company
 from strop.config import Config, load
-from strop.loop.pull import land
+from strop.loop.landing import land
 from strop.models.chat import ChatReply
 from strop.promote.registry import promote
 from strop.records import Message, Tool, Usage
 from strop.serve.app import build
 from strop.serve.open import open_app
 from strop.serve.run import running
-from strop.sources.receiver import Receiver
+from strop.sources.otlp.receiver import Receiver
 from strop.store import Database, open_database
 
 # A round that takes seconds: two layers of random weights, one step of each kind.

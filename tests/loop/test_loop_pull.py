@@ -16,7 +16,8 @@ import pytest
 
 from strop.config import Config, load
 from strop.errors import InputError
-from strop.loop.pull import land, pull, redaction_key
+from strop.loop.landing import land, redaction_key
+from strop.loop.pull import pull
 from strop.records import Skipped
 from strop.store import Database, open_database
 from strop.store.traces import iter_records, skipped_counts, source_counts, traces_with_identity

@@ -18,10 +18,10 @@ from strop.cli import company
 from strop.config import Config
 from strop.environments import is_own, task_of
 from strop.grade.scorer import Scorer
+from strop.loop.leaks import search
 from strop.records import Curated, Trace
 from strop.store.curated import load_curated
 from strop.store.registry import own_models
-from strop.store.search import search
 from strop.store.traces import iter_records
 
 pytestmark = pytest.mark.slow
@@ -148,7 +148,8 @@ def test_no_known_person_is_in_any_file(world: World) -> None:
     leaked = {v: [str(p) for p in paths] for v, paths in found_.texts.items() if where[v] == "field"}
     assert leaked == {}
     colleagues = {v for v in found_.texts if where[v] == "free_text_only"}
-    assert 0 < len(colleagues) < 0.1 * len(world.known)
+    # Their names stand in sentences only, where a finder may miss one in twenty.
+    assert len(colleagues) <= 0.05 * sum(w == "free_text_only" for w in where.values())
     beside = search(world.config.root / "logistics", where)  # the search itself works
     assert sum(where[v] == "field" for v in beside.texts) > 0.5 * len(world.known)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from served import AUTH, KEY, MODEL_ID, TOOL, FakeModel, body, call, text
+from sqlalchemy import select
 
 from strop.config import Config
 from strop.errors import ConfigError, InputError
@@ -13,6 +14,7 @@ from strop.promote.registry import promote, register
 from strop.records import Candidate
 from strop.serve.open import open_app
 from strop.store import Database, open_database
+from strop.store.schema import late_scores
 from strop.store.traces import iter_traces
 
 OTHER_ID = "b" * 64
@@ -86,6 +88,29 @@ def test_before_the_first_promotion_it_receives_traces(project: Config, db: Data
         assert response.status_code == 404 and "none is promoted yet" in response.text
         assert client.post("/v1/traces", json={"resourceSpans": []}).status_code == 200
     assert list(iter_traces(db)) == []
+
+
+def test_an_evaluation_that_comes_later_is_kept_without_people(project: Config, db: Database):
+    told = {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.score.value": 0.5,
+            "gen_ai.evaluation.explanation": "rude to anna.schmidt@example.org"}  # fmt: skip
+    values = [
+        {"key": k, "value": {"doubleValue" if k.endswith("value") else "stringValue": v}}
+        for k, v in told.items()
+    ]
+    record = {
+        "eventName": "gen_ai.evaluation.result",
+        "traceId": "5" * 32,
+        "spanId": "6" * 16,
+        "attributes": values,
+    }
+    app = open_app(project, db, environ=ENVIRON)
+    with TestClient(app, headers=AUTH) as client:
+        logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+        assert client.post("/v1/logs", json=logs).status_code == 200
+    with db.engine.connect() as connection:
+        [(target, kept)] = connection.execute(select(late_scores.c.target, late_scores.c.body)).all()
+    assert target == "5" * 32
+    assert b"tone" in kept and b"anna" not in kept
 
 
 def test_what_keeps_it_from_opening(project: Config, db: Database):

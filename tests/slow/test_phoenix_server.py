@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,101 +15,64 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+import runs
 import sqlalchemy as sa
+from servers import REPO, free_ports, program, serving, until
+from shared import shared
 
-REPO = Path(__file__).resolve().parents[2]
 if str(REPO / "examples") not in sys.path:
     sys.path.insert(0, str(REPO / "examples"))
 
-from logistics import agent, database, endpoint, teacher, world  # noqa: E402
+from logistics import agent, database, endpoint, teacher, world
 
-from strop.config import Source, load  # noqa: E402
-from strop.loop.pull import land, pull  # noqa: E402
-from strop.records import Skipped, Trace  # noqa: E402
-from strop.sources.phoenix import fetch  # noqa: E402
-from strop.sources.receiver import Receiver  # noqa: E402
-from strop.store import open_database  # noqa: E402
-from strop.store.traces import iter_traces  # noqa: E402
+from strop.config import Source, load
+from strop.loop.landing import land
+from strop.loop.pull import pull
+from strop.records import Score, Skipped, Trace
+from strop.sources.otlp.receiver import Receiver
+from strop.sources.otlp.wire import assemble, decode
+from strop.sources.phoenix import Phoenix
+from strop.sources.platform import HOUR, Made, Window, iso, ns, within
+from strop.store import open_database
+from strop.store.traces import iter_traces
 
 pytestmark = pytest.mark.slow
 
 INQUIRIES = 40
-START_S, INGEST_S = 180.0, 300.0
+INGEST_S = 600.0
+FIRST = ns("2026-01-05T06:00:00Z")
+RUNS = 60
+EVER = Window(0, ns("2100-01-01T00:00:00Z"))
 TOML = """
 [[sources]]
 name = "agent"
 kind = "phoenix"
 url = "{url}"
 project = "default"
+since = "{since}"
 """
 
 
 @pytest.fixture(scope="module")
 def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A server of its own on free ports, stopped whatever happens."""
-    program = Path(os.environ.get("STROP_PHOENIX") or REPO / ".venv-phoenix/bin/phoenix")
-    if not program.exists():
-        pytest.skip(f"no Phoenix at {program}: make test-slow installs it")
+    """A server of its own on free ports."""
+    command = [program("STROP_PHOENIX", ".venv-phoenix/bin/phoenix"), "serve"]
     folder = tmp_path_factory.mktemp("phoenix")
     port, grpc_port = free_ports(2)
     environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "HOME": str(folder),
         "PHOENIX_WORKING_DIR": str(folder),
         "PHOENIX_HOST": "127.0.0.1",
         "PHOENIX_PORT": str(port),
         "PHOENIX_GRPC_PORT": str(grpc_port),
         "PHOENIX_TELEMETRY_ENABLED": "false",
     }
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [program, "serve"],
-            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: server.poll() is not None or answers(url), START_S, "Phoenix does not start")
-        assert server.poll() is None, (folder / "server.log").read_text()
+    ready = f"http://127.0.0.1:{port}/healthz"
+    with serving(command, port, ready, folder=folder, environment=environment) as url:
         yield url
-    finally:
-        stop(server)
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server with all that it started: it leads its own process group."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, how)
-            server.wait(20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-    server.wait(20)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx2.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
-        return False
-
-
-def until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit, f"{otherwise} within {seconds:g} s"
-        time.sleep(1.0)
 
 
 @contextmanager
-def serving(http: ThreadingHTTPServer) -> Iterator[str]:
+def listening(http: ThreadingHTTPServer) -> Iterator[str]:
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -178,8 +137,8 @@ def sent(phoenix: str, tmp_path_factory: pytest.TempPathFactory) -> Sent:
 
     receiver = Receiver(sink, source="agent")
     with (
-        serving(endpoint.server(teacher.respond, teacher.MODEL)) as model,
-        serving(tee(receiver, phoenix)) as otlp,
+        listening(endpoint.server(teacher.respond, teacher.MODEL)) as model,
+        listening(tee(receiver, phoenix)) as otlp,
     ):
         settings = agent.Settings(f"{model}/v1", teacher.MODEL, otlp, threads=2)
         summary = agent.run_all(engine, database.asked(engine, 1, 14, INQUIRIES), settings)
@@ -193,14 +152,14 @@ def sent(phoenix: str, tmp_path_factory: pytest.TempPathFactory) -> Sent:
     return Sent(traces, skipped, spans, phoenix)
 
 
-def stored_spans(url: str) -> int:
+def stored_spans(url: str, project: str = "default") -> int:
     """Count by paging the API itself: ingestion is asynchronous."""
     found, cursor = 0, None
     with httpx2.Client(base_url=url, timeout=60, trust_env=False) as client:
         while True:
-            page = client.get(
-                "/v1/projects/default/spans", params={"limit": 1000, **({"cursor": cursor} if cursor else {})}
-            ).json()
+            params = {"limit": 1000, **({"cursor": cursor} if cursor else {})}
+            answer = client.get(f"/v1/projects/{project}/spans", params=params)
+            page = answer.json() if answer.status_code == 200 else {}  # 404 until the first span is in
             found += len(page.get("data") or [])
             cursor = page.get("next_cursor")
             if not cursor:
@@ -211,36 +170,134 @@ def timeless(trace: Trace) -> Trace:
     return msgspec.structs.replace(trace, started_at=0, ended_at=0)
 
 
+def pulled(source: Source, window: Window, page_size: int = 1000) -> Made:
+    platform = Phoenix(source, page_size=page_size)
+    try:
+        made = platform.assemble([row for page in platform.fetch(window) for row in page.rows])
+        return Made(within(made.traces, window), made.skipped)
+    finally:
+        platform.close()
+
+
 @pytest.mark.parametrize("page_size", [7, 1000])
 def test_what_is_pulled_back_is_what_was_received(sent: Sent, page_size: int) -> None:
-    source = Source(name="agent", kind="phoenix", url=sent.url, project="default")
-    items = [item for _, item in fetch(source, None, page_size=page_size)]
-    traces = {t.source_id: t for t in items if isinstance(t, Trace)}
-    assert {s.item for s in items if isinstance(s, Skipped)} == sent.skipped
-    assert len(items) == len(sent.traces) + len(sent.skipped)
+    made = pulled(Source(name="agent", kind="phoenix", url=sent.url, project="default"), EVER, page_size)
+    traces = {t.source_id: t for t in made.traces}
+    assert {s.item for s in made.skipped} == sent.skipped
+    assert len(made.traces) == len(sent.traces)
     assert traces.keys() == sent.traces.keys()
     for source_id, received in sent.traces.items():
-        pulled = traces[source_id]
-        assert timeless(pulled) == timeless(received)
+        back = traces[source_id]
+        assert timeless(back) == timeless(received)
         # Phoenix rounds to microseconds; the agent's clock counts nanoseconds.
-        assert abs(pulled.started_at - received.started_at) < 1000
-        assert abs(pulled.ended_at - received.ended_at) < 1000
+        assert abs(back.started_at - received.started_at) < 1000
+        assert abs(back.ended_at - received.ended_at) < 1000
 
 
 def test_the_store_holds_the_same_traces_either_way(sent: Sent, tmp_path: Path) -> None:
-    (tmp_path / "strop.toml").write_text(TOML.format(url=sent.url))
+    since = iso(min(t.started_at for t in sent.traces.values()))
+    (tmp_path / "strop.toml").write_text(TOML.format(url=sent.url, since=since))
     config = load(tmp_path, environ={})
     stored: list[dict[str, Any]] = []
+
+    def settled() -> int:
+        return time.time_ns() + HOUR
+
     for name in ("received", "pulled"):
         db = open_database(f"sqlite:///{tmp_path}/{name}.db", "default")
         if name == "received":
             land(db, config, list(sent.traces.values()), [])
         else:
-            report = pull(config, db)
+            report = pull(config, db, now=settled)
             assert report["total"] == len(sent.traces)
-            again = pull(config, db)
+            again = pull(config, db, now=settled)
             assert again["sources"]["agent"].get("new", 0) == 0
         stored.append({key: json.loads(msgspec.json.encode(t.episodes)) for key, t in iter_traces(db)})
         db.close()
     assert stored[0] == stored[1]
     assert len(stored[0]) >= INQUIRIES - 3
+
+
+def send(url: str, body: bytes) -> dict[str, Trace]:
+    """Send an export and return what strop makes of it directly."""
+    httpx2.post(
+        f"{url}/v1/traces", content=body, timeout=60, trust_env=False,
+        headers={"Content-Type": "application/x-protobuf"},
+    ).raise_for_status()  # fmt: skip
+    traces, skipped = assemble(decode(body), source="s", customer_key="tenant.id")
+    assert not skipped
+    return {t.source_id: t for t in traces}
+
+
+def source(url: str, project: str) -> Source:
+    return Source(name="s", kind="phoenix", url=url, project=project, customer_key="tenant.id")
+
+
+@pytest.fixture(scope="module")
+def exported(phoenix: str) -> dict[str, Trace]:
+    """Sixty runs of both dialects, ten minutes apart, in the project "runs"."""
+    request = runs.export(RUNS, 7, FIRST)
+    direct = send(phoenix, request.SerializeToString())
+    spans = len(request.resource_spans[0].scope_spans[0].spans)
+    until(lambda: stored_spans(phoenix, "runs") >= spans, INGEST_S, f"Phoenix does not show {spans} spans")
+    return direct
+
+
+def test_windows_together_hold_each_run_once_as_it_was_sent(phoenix: str, exported: dict[str, Trace]) -> None:
+    found: list[Trace] = []
+    for hour in range(-1, 12, 2):
+        made = pulled(source(phoenix, "runs"), Window(FIRST + hour * HOUR, FIRST + (hour + 2) * HOUR), 7)
+        assert not made.skipped
+        found += made.traces
+    assert sorted(t.source_id for t in found) == sorted(exported)
+    for trace in found:
+        assert timeless(trace) == timeless(exported[trace.source_id])
+
+
+def test_the_recorded_runs_of_both_dialects_come_back(phoenix: str) -> None:
+    direct: dict[str, Trace] = {}
+    for name in ("genai.pb", "openinference.pb"):
+        direct |= send(phoenix, shared(f"fixtures/{name}").read_bytes())
+    until(lambda: stored_spans(phoenix, "agent") >= 8, INGEST_S, "Phoenix does not show 8 spans")
+    made = pulled(source(phoenix, "agent"), EVER, 3)
+    assert {t.source_id: timeless(t) for t in made.traces} == {i: timeless(t) for i, t in direct.items()}
+
+
+def test_annotations_come_with_their_traces(phoenix: str, exported: dict[str, Trace]) -> None:
+    window = Window(FIRST, FIRST + 1)
+    (first,) = pulled(source(phoenix, "runs"), window).traces
+    platform = Phoenix(source(phoenix, "runs"))
+    rows = [row for page in platform.fetch(window) for row in page.rows]
+    span_id = next(r for r in rows if r["context"]["trace_id"] == first.source_id)["context"]["span_id"]
+    given: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("span", {"span_id": span_id, "name": "correct", "annotator_kind": "HUMAN",
+                  "result": {"score": 1, "label": "pass", "explanation": "as it was"}}),
+        ("trace", {"trace_id": first.source_id, "name": "tone", "annotator_kind": "LLM",
+                   "result": {"label": "friendly"}}),
+        ("session", {"session_id": first.session_id, "name": "solved", "annotator_kind": "CODE",
+                     "result": {"score": 0.5}}),
+    )  # fmt: skip
+    for kind, annotation in given:
+        httpx2.post(
+            f"{phoenix}/v1/{kind}_annotations", params={"sync": "true"}, json={"data": [annotation]},
+            timeout=60, trust_env=False,
+        ).raise_for_status()  # fmt: skip
+    made = pulled(source(phoenix, "runs"), Window(FIRST, FIRST + HOUR), 5)
+    platform.close()
+    assert not made.skipped
+    scores = {t.source_id: t.scores for t in made.traces}
+    assert set(scores[first.source_id]) == {
+        Score("correct", 1.0, "human", "pass: as it was"),
+        Score("tone", "friendly", "llm"),
+        Score("solved", 0.5, "code"),
+    }
+    same_session = [t for t in made.traces if t.session_id == first.session_id]
+    assert len(same_session) == 3
+    assert all(Score("solved", 0.5, "code") in t.scores for t in same_session)
+    assert sum(len(s) for s in scores.values()) == 5
+
+
+def test_probe_knows_the_server(phoenix: str, exported: dict[str, Trace]) -> None:
+    platform = Phoenix(source(phoenix, "runs"))
+    assert platform.probe().version.startswith("20.")
+    platform.close()

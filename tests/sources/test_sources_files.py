@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -12,8 +12,8 @@ from shared import shared
 
 from strop.config import Source
 from strop.errors import InputError
-from strop.records import Episode, Message, Skipped, Trace
-from strop.sources.files import paths, read, read_file
+from strop.records import Episode, Message, Skipped, Trace, Usage
+from strop.sources.files.parts import parts, paths, read
 
 Kind = Literal["jsonl", "openai-chat", "langfuse-file"]
 
@@ -25,6 +25,16 @@ def source(kind: Kind, path: str, **extra: Any) -> Source:
 def chat_line(n: int = 0, **extra: Any) -> bytes:
     messages = [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}]
     return json.dumps({"messages": messages, **extra}).encode() + b"\n"
+
+
+def test_a_page_of_langfuse_traces_is_many_traces(tmp_path: Path) -> None:
+    one = json.loads(shared("data/langfuse_exports/agno-2025-06-11.trace.json").read_text())
+    two = json.loads(shared("data/langfuse_exports/autogen-2025-06-06.trace.json").read_text())
+    (tmp_path / "page.json").write_text(json.dumps({"data": [one, {"id": "x"}, two], "meta": {"page": 1}}))
+    (part,) = parts(source("langfuse-file", "page.json"), tmp_path)
+    items = list(part.read())
+    assert [type(item) for _, item in items] == [Trace, Skipped, Trace]
+    assert [part.is_done(cursor) for cursor, _ in items] == [False, False, True]
 
 
 def test_canonical_traces_come_back_as_they_were(tmp_path: Path) -> None:
@@ -92,15 +102,71 @@ def test_a_bad_line_is_skipped_and_the_rest_is_read(tmp_path: Path, line: bytes)
     assert [type(i) for i in items] == [Trace, Skipped, Trace]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"messages": [{"role": "Erika Mustermann", "content": "q"}]},
+        {"messages": [], "started_at": "Erika Mustermann"},
+        {"messages": [], "started_at": 10**30},
+        {"messages": [], "started_at": -1},
+        {"messages": [], "scores": {"Erika Mustermann": 10**400}},
+        {"messages": [], "scores": {"Erika Mustermann": []}},
+        {"messages": [], "metadata": "Erika Mustermann"},
+        {"messages": [], "tools": ["Erika Mustermann"]},
+    ],
+)
+def test_a_reason_quotes_nobody(tmp_path: Path, line: dict[str, Any]) -> None:
+    (tmp_path / "chat.jsonl").write_bytes(json.dumps(line).encode() + b"\n")
+    (item,) = read(source("openai-chat", "chat.jsonl"), tmp_path)
+    assert isinstance(item, Skipped)
+    assert "Erika" not in item.reason
+
+
+@pytest.mark.parametrize("extra", [{"started_at": 10**30}, {"ended_at": -1}])
+def test_a_trace_with_an_impossible_time_is_skipped(tmp_path: Path, extra: dict[str, int]) -> None:
+    trace: dict[str, Any] = {"source": "s", "source_id": "1", "episodes": [], "started_at": 1, "ended_at": 2}
+    (tmp_path / "t.jsonl").write_bytes(json.dumps(trace | extra).encode() + b"\n")
+    (item,) = read(source("jsonl", "t.jsonl"), tmp_path)
+    assert isinstance(item, Skipped)
+
+
+@pytest.mark.parametrize("unit", [1, 1000, 1_000_000, 1_000_000_000])
+def test_a_times_unit_is_told_by_its_size(tmp_path: Path, unit: int) -> None:
+    (tmp_path / "chat.jsonl").write_bytes(chat_line(created=1793527200 * unit))
+    (trace,) = read(source("openai-chat", "chat.jsonl"), tmp_path)
+    assert isinstance(trace, Trace)
+    assert trace.started_at == 1793527200 * 10**9
+
+
+def test_odd_fields_of_a_chat_are_read_as_what_can_be_stored(tmp_path: Path) -> None:
+    tool = {"name": "look", "description": {"de": "schau"}, "parameters": ["q"]}
+    usage = {"prompt_tokens": -5, "completion_tokens": "7"}
+    (tmp_path / "chat.jsonl").write_bytes(chat_line(tools=[tool], usage=usage, tags="vip", id=10**29))
+    (trace,) = read(source("openai-chat", "chat.jsonl"), tmp_path)
+    assert isinstance(trace, Trace)
+    assert msgspec.json.decode(msgspec.json.encode(trace), type=Trace) == trace
+    assert (trace.usage, trace.tags, trace.source_id) == (Usage(0, 7), ("vip",), "1" + "0" * 29)
+
+
+def test_a_whole_last_line_that_is_no_chat_is_not_called_truncated(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text('{"data": []}')
+    for kind, reason in (("openai-chat", "no chat: there is no list of messages"), ("jsonl", "no trace")):
+        (part,) = parts(source(cast(Kind, kind), "chat.json"), tmp_path)
+        ((cursor, item),) = part.read()
+        assert isinstance(item, Skipped)
+        assert item.reason.startswith(reason)
+        assert part.is_done(cursor)
+
+
 def test_a_truncated_last_line_is_skipped_and_read_again_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "chat.jsonl"
     path.write_bytes(chat_line(1) + chat_line(2)[:20])
-    config = source("openai-chat", "chat.jsonl")
-    items = list(read_file(config, path))
+    (part,) = parts(source("openai-chat", "chat.jsonl"), tmp_path)
+    items = list(part.read())
     assert isinstance(items[1][1], Skipped)
     assert items[1][1].reason == "the last line is truncated"
     path.write_bytes(chat_line(1) + chat_line(2))
-    rest = list(read_file(config, path, int(items[1][0])))
+    rest = list(part.read(items[1][0]))
     assert [type(i) for _, i in rest] == [Trace]
 
 

@@ -11,8 +11,8 @@ from shared import shared
 
 from strop.errors import InputError
 from strop.records import Episode, Message, Trace
-from strop.sources.otlp import BodyTooLarge, assemble, decode
-from strop.sources.spans import Span, SpanEvent
+from strop.sources.otlp.wire import BodyTooLarge, assemble, decode
+from strop.sources.spans.span import Span, SpanEvent
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from strop.cli.session import Session, command
-from strop.errors import InputError
+from strop.errors import AnswerIsNo, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,28 +17,68 @@ if TYPE_CHECKING:
 
 
 @command("pull")
-def pull(session: Session) -> None:
+@click.option(
+    "--since", metavar="AGE", help="How far back platforms are asked: 30d, 12h, or an ISO 8601 time."
+)
+def pull(session: Session, since: str | None) -> None:
     """Fetch new traces from the sources, redacted before they land. Continues where it was stopped."""
-    result = step(session, "pull", {})
+    result = step(session, "pull", {"since": since})
     session.emit(result)
     if not session.json:
         from strop.cli import show
 
         show.counts(session.out, f"{result['total']} traces stored", result["stored"])
+        if result["taken_out"]:
+            show.counts(session.out, "Taken out, different ones", result["taken_out"])
         if result["skipped"]:
             show.counts(session.out, "Skipped", result["skipped"])
+        if result["late_scores"]["waiting"]:
+            session.out.print(f"{result['late_scores']['waiting']} scores wait for the traces they belong to")
 
 
 @command("curate")
 @click.option("--allow-small", metavar="REASON", help="Go on below curate.min_rows, for this reason.")
-def curate(session: Session, allow_small: str | None) -> None:
+@click.option(
+    "--leak-check",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead: search all that is stored for the lines of FILE; exit 1 where one is found.",
+)
+def curate(session: Session, allow_small: str | None, leak_check: Path | None) -> None:
     """Deduplicate, cap the loudest customer and split what was pulled, by group and time."""
+    if leak_check is not None:
+        return _leak_check(session, leak_check)
     result = step(session, "curate", {"allow_small": allow_small})
     session.emit(result)
     if not session.json:
         from strop.cli import show
 
         show.curated(session.out, result)
+    return None
+
+
+def _leak_check(session: Session, file: Path) -> None:
+    from strop.loop.leaks import leak_check
+
+    with session.store() as db:
+        result = leak_check(session.config, db, file)
+    session.emit(result)
+    searched, leaks = result["searched"], result["leaks"]
+    session.out.print(
+        f"{searched['texts']} texts searched for in {searched['files']} files, {searched['bytes']} bytes: "
+        f"{len(leaks)} found"
+    )
+    if searched["too_short"]:
+        session.out.print(f"{searched['too_short']} lines are too short to search for")
+    for leak in leaks:
+        places = ", ".join([*leak["files"], *(f"trace {t}" for t in leak["traces"][:5])])
+        session.out.print(f"line {leak['line']}: {places}", markup=False)
+    if leaks:
+        raise AnswerIsNo(
+            f"{len(leaks)} texts that must not be stored are stored",
+            where=str(session.config.state),
+            fix="name their fields in redact.identity_fields, or their form in strop.toml; then pull anew",
+        )
 
 
 @command("inspect")

@@ -90,10 +90,10 @@ def _found(session: Session, inquiries: int) -> dict[str, Any]:
 
 def _traffic(session: Session, db: Database) -> dict[str, Any]:
     """Let the agent work with the teacher and export to strop's receiver; its ids make repeats harmless."""
-    from strop.loop.pull import land
+    from strop.loop.landing import land
     from strop.serve.app import build
     from strop.serve.run import running
-    from strop.sources.receiver import Receiver
+    from strop.sources.otlp.receiver import Receiver
 
     root = session.config.root
     source = next(s for s in session.config.sources if s.kind == "otlp")
@@ -160,7 +160,7 @@ def _privacy(session: Session) -> dict[str, int]:
 
     hits: people of known fields that were found; free_text_only: those found who stand in sentences only.
     """
-    from strop.store.search import search
+    from strop.loop.leaks import search
 
     known = company.call(session.config.root, "company", "identities", "--db", company.DB)
     where = {identity["value"]: identity["where"] for identity in known}

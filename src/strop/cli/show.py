@@ -62,6 +62,59 @@ def curated(console: Console, result: Mapping[str, Any]) -> None:
         )
     if result["dropped"]:
         counts(console, "Dropped", result["dropped"])
+    for line in (
+        _near_duplicates(result["near_duplicates"]),
+        *_balance(result),
+        *_leakage(result["leakage"]),
+    ):
+        console.print(line, highlight=False, markup=False)
+
+
+def _near_duplicates(near: Mapping[str, Any]) -> str:
+    if not near["threshold"]:
+        return "Near-duplicates: not looked for (curate.near_duplicate = 0)"
+    retries = near["retries"]
+    return (
+        f"Near-duplicates (from {near['threshold']:g} on): {near['dropped']} dropped; "
+        f"{retries['traces']} retries with other outcomes kept, in {retries['groups']} groups, never parted"
+    )
+
+
+def _balance(result: Mapping[str, Any]) -> list[str]:
+    balance, loudest = result["balance"], result["loudest"]
+    how = f"{balance['customers']} {balance['weights'] or ''}".rstrip()
+    rows = f"{balance['training_rows']} training rows, worth {balance['effective_rows']:.0f} of equal weight"
+    factors = [f"{n} x{o['factor']:g} ({o['training_rows']} rows)" for n, o in balance["oversample"].items()]
+    lines = [f"Balance (customers {how}): {'; '.join([rows, *factors])}"]
+    if loudest is not None:
+        lines.append(
+            f"Loudest customer in training: {loudest['customer']}, {loudest['share_before']:.1%} before, now "
+            f"{loudest['share']:.1%} of the rows and {loudest['share_drawn']:.1%} of what is drawn"
+        )
+    return lines
+
+
+def _leakage(leakage: Mapping[str, Any]) -> list[str]:
+    pairs = leakage["near_duplicate_pairs"]
+    least = "" if leakage["all_pairs_compared"] else "at least "
+    found = f"{least}{_listed(pairs)}; {leakage['dropped_near_duplicates']} traces dropped for it"
+    lines = [
+        f"Near-duplicates across splits: {found if pairs or least else 'none'}",
+        f"People in two splits: {_listed(leakage['identities']) or 'none'}",
+    ]
+    for model in leakage["earlier_models"]:
+        name, seen = model["model"][:16], model["test_traces"]
+        if seen is None:
+            lines.append(f"Earlier model {name}: what it was trained on is not known")
+        elif seen:
+            lines.append(f"Earlier model {name} was trained on {seen} test traces or near-duplicates of them")
+    if leakage["dropped_seen_by_base"]:
+        lines.append(f"Dropped because the base model saw them: {leakage['dropped_seen_by_base']} traces")
+    return lines
+
+
+def _listed(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in found.items())
 
 
 def arms(console: Console, report_arms: Mapping[str, Any]) -> None:

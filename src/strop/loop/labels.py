@@ -10,7 +10,7 @@ import msgspec
 from strop.config import Config
 from strop.errors import ConfigError
 from strop.records import JsonObject, Trace
-from strop.sources.spans import decoded
+from strop.sources.spans.span import decoded
 from strop.store.label_query import open_label_query
 
 

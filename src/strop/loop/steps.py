@@ -42,17 +42,25 @@ class Folder:
 def steps(config: Config, db: Database) -> Mapping[str, Step]:
     """Return the loop's steps by name, bound to a configuration and a store."""
 
-    def pull(_arg: Json, context: StepContext) -> Json:
+    def pull(arg: Json, context: StepContext) -> Json:
         from strop.loop.pull import pull
 
         return pull(
-            config, db, on_progress=lambda done, size, text: context.progress(_part(done, size, text))
+            config,
+            db,
+            since=arg.get("since"),
+            on_progress=lambda done, size, text: context.progress(_part(done, size, text)),
         )
 
-    def curate(arg: Json, _context: StepContext) -> Json:
+    def curate(arg: Json, context: StepContext) -> Json:
         from strop.loop.curate import curate
 
-        return curate(config, db, allow_small=arg.get("allow_small"))
+        return curate(
+            config,
+            db,
+            allow_small=arg.get("allow_small"),
+            on_progress=lambda done, size, text: context.progress(_part(done, size, text)),
+        )
 
     def grade(arg: Json, context: StepContext) -> Json:
         from strop.loop.grade import grade

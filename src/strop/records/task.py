@@ -40,7 +40,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curated(msgspec.Struct, frozen=True, kw_only=True):
-    """A trace with what curation decided; ground_truth joins later and is None where missing."""
+    """A trace with what curation decided; ground_truth joins later and is None where missing.
+
+    weight: how often training draws it, relative to the others (1 where customers are not weighted).
+    """
 
     trace_hash: str
     trace: Trace
@@ -49,6 +52,7 @@ class Curated(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     split: Split
     ground_truth: JsonObject | None = None
+    weight: float = 1.0
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):

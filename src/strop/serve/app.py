@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -23,7 +23,7 @@ from strop.serve.capture import Capture
 from strop.serve.fallback import Fallback
 from strop.serve.refusal import Refusal, invalid
 from strop.serve.wire import read_request
-from strop.sources.otlp import BodyTooLarge
+from strop.sources.otlp.wire import BodyTooLarge
 
 MAX_CHAT_BYTES = 4 << 20
 MAX_TRACES_BYTES = 32 << 20  # as sent; the receiver has its own limit for what unpacks from it
@@ -31,12 +31,18 @@ _OTLP_TYPES = ("application/x-protobuf", "application/json")
 
 _log = logging.getLogger(__name__)
 
+Receive: TypeAlias = Callable[[bytes, str, str], tuple[bytes, str]]
+
 
 class TraceReceiver(Protocol):
-    """Takes OTLP exports: `strop.sources.receiver.Receiver`."""
+    """Takes OTLP exports: `strop.sources.otlp.receiver.Receiver`."""
 
     def receive(self, body: bytes, content_type: str, content_encoding: str = "") -> tuple[bytes, str]:
         """Take one export and return OTLP's answer. Raises BodyTooLarge or InputError."""
+        ...
+
+    def receive_logs(self, body: bytes, content_type: str, content_encoding: str = "") -> tuple[bytes, str]:
+        """Take one export of log records, likewise."""
         ...
 
     def flush(self) -> None:
@@ -74,6 +80,7 @@ def build(
     app.add_api_route("/v1/models/{name:path}", server.one_model, methods=["GET"])
     app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"], response_model=None)
     app.add_api_route("/v1/traces", server.traces, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/logs", server.logs, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_crash)
@@ -114,7 +121,13 @@ class _Server:
         return self._card(name)
 
     async def traces(self, request: Request) -> Response:
-        if self.receiver is None:
+        return await self._export(request, None if self.receiver is None else self.receiver.receive)
+
+    async def logs(self, request: Request) -> Response:
+        return await self._export(request, None if self.receiver is None else self.receiver.receive_logs)
+
+    async def _export(self, request: Request, receive: Receive | None) -> Response:
+        if receive is None:
             raise Refusal(404, "This server receives no traces.", code="unknown_url")
         kind = request.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() not in _OTLP_TYPES:
@@ -123,9 +136,7 @@ class _Server:
         encoding = request.headers.get("content-encoding", "")
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(
-                self.receiving, self.receiver.receive, body, kind.lower(), encoding
-            )
+            answer = await loop.run_in_executor(self.receiving, receive, body, kind.lower(), encoding)
         except BodyTooLarge as error:
             raise Refusal(413, error.what, code="request_too_large") from None
         except InputError as error:

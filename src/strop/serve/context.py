@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from strop.curate.identities import folded, is_identity
+
 _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
@@ -56,7 +58,7 @@ def read_context(
         match = None
     if traceparent and not match:
         problems.append("traceparent is not valid")
-    fields = set(identity_fields)
+    fields = frozenset(map(folded, identity_fields))
     return CallContext(
         trace_id=match.group(2) if match else None,
         customer=first(
@@ -73,7 +75,7 @@ def read_context(
             ("session", metadata.get("session")),
             ("gen_ai.conversation.id", carried.get("gen_ai.conversation.id")),
         ),
-        identities={k: v for k, v in carried.items() if k in fields or k.rpartition(".")[2] in fields},
+        identities={k: v for k, v in carried.items() if is_identity(k, fields)},
         problems=tuple(problems),
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from strop.config import Config, secret
 from strop.errors import ConfigError, InputError
-from strop.loop.pull import land
+from strop.loop.landing import land, land_scores
 from strop.models.chat import ChatModel
 from strop.promote.registry import CHAMPION, champion
 from strop.records import Candidate, Skipped, Trace
@@ -17,7 +18,8 @@ from strop.serve.access import usable_key
 from strop.serve.app import build
 from strop.serve.capture import Capture
 from strop.serve.fallback import Fallback
-from strop.sources.receiver import Receiver
+from strop.sources.otlp.receiver import Receiver
+from strop.sources.platform import LateScore
 from strop.store import Database
 from strop.store.registry import load_candidate
 
@@ -56,12 +58,15 @@ def open_app(
     def sink(traces: list[Trace], skipped: list[Skipped]) -> None:
         land(db, config, traces, skipped)
 
+    def late(source: str, scores: list[LateScore]) -> None:
+        land_scores(db, config, source, scores)
+
     return build(
         config,
         models,
         aliases=aliases,
         key=key,
-        receiver=_receiver(config, sink),
+        receiver=_receiver(config, sink, late),
         capture=Capture(sink) if serve.capture else None,
         fallback=Fallback(
             serve.fallback, model=config.teacher.name, key=secret(serve.fallback_api_key_env, environ)
@@ -82,12 +87,20 @@ def _served(db: Database, candidate_id: str | None) -> Candidate | None:
     return candidate
 
 
-def _receiver(config: Config, sink: Callable[[list[Trace], list[Skipped]], None]) -> Receiver | None:
+def _receiver(
+    config: Config,
+    sink: Callable[[list[Trace], list[Skipped]], None],
+    late: Callable[[str, list[LateScore]], None],
+) -> Receiver | None:
     """Return the receiver of the first OTLP source, or None where strop.toml names none."""
     for source in config.sources:
         if source.kind == "otlp":
             return Receiver(
-                sink, source=source.name, customer_key=source.customer_key, max_trace_mb=source.max_trace_mb
+                sink,
+                source=source.name,
+                scores=partial(late, source.name),
+                customer_key=source.customer_key,
+                max_trace_mb=source.max_trace_mb,
             )
     return None
 

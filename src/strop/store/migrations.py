@@ -33,11 +33,28 @@ def m004_grader_versions(connection: Connection) -> None:
     schema.graders.create(connection, checkfirst=True)
 
 
+def m005_late_scores(connection: Connection) -> None:
+    """Add the scores that wait for their traces; a database that begins today has the table already."""
+    schema.late_scores.create(connection, checkfirst=True)
+    for index in schema.TRACE_TARGETS:
+        index.create(connection, checkfirst=True)
+
+
+def m006_weights(connection: Connection) -> None:
+    """Add the weights of curated traces and the order of time; a database that begins today has both."""
+    columns = {column["name"] for column in inspect(connection).get_columns("curated")}
+    if "weight" not in columns:
+        connection.execute(text("ALTER TABLE curated ADD COLUMN weight FLOAT"))
+    schema.TRACE_ORDER.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_first_tables,
     m002_feedback,
     m003_numeric_verdicts,
     m004_grader_versions,
+    m005_late_scores,
+    m006_weights,
 )
 
 

@@ -40,6 +40,15 @@ traces = Table(
     PrimaryKeyConstraint("project", "source", "source_id"),
 )
 Index("traces_hash", traces.c.project, traces.c.trace_hash)
+# Readers go through the traces in the order of time; sorting would move every body.
+TRACE_ORDER = Index(
+    "traces_order", traces.c.project, traces.c.started_at, traces.c.source, traces.c.source_id
+)
+TRACE_TARGETS = (
+    Index("traces_source_id", traces.c.project, traces.c.source_id),
+    Index("traces_workflow", traces.c.project, traces.c.workflow_id),
+    Index("traces_session", traces.c.project, traces.c.session_id),
+)
 
 # What curation decided about each unique trace: permanent group and split.
 curated = Table(
@@ -51,6 +60,7 @@ curated = Table(
     Column("reason", String, nullable=False),
     Column("group_id", String, nullable=False),
     Column("split", String, nullable=False),
+    Column("weight", Float),  # in training; none stands for 1
     PrimaryKeyConstraint("project", "trace_hash"),
 )
 
@@ -84,6 +94,21 @@ pull_windows = Table(
     Column("cursor", Text),
     Column("done", Boolean, nullable=False),
     PrimaryKeyConstraint("project", "source", "window"),
+)
+
+# Scores that were read apart from their traces, redacted, until the trace they belong to is there.
+# kind: what target is the id of: trace, session or workflow.
+late_scores = Table(
+    "late_scores",
+    metadata,
+    Column("project", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("attached", Boolean, nullable=False),
+    PrimaryKeyConstraint("project", "source", "kind", "target", "digest"),
 )
 
 # Keyed HMAC of each identity, for leak checks and deletion requests; the value itself is nowhere.

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, select
 from strop.records import Skipped, Trace, trace_hash
 from strop.store import schema
 from strop.store.database import Database
+from strop.store.late_scores import joined
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Trace).decode
@@ -22,8 +23,8 @@ CAPTURE = "capture"  # the source of what strop's own server recorded
 def add_traces(db: Database, traces: Sequence[Trace], connection: Connection | None = None) -> int:
     """Store redacted traces by (source, source_id); return how many rows are new.
 
-    A run that is known stays as it is, unless this record of it holds more messages: a late span or a
-    later turn completed it.
+    A run that is known stays as it is, unless this record of it holds more messages (a late span or a later
+    turn completed it) or other scores.
     """
     if connection is None:
         with db.engine.begin() as own:
@@ -35,9 +36,9 @@ def add_traces(db: Database, traces: Sequence[Trace], connection: Connection | N
             best[key] = trace
     known = _known(connection, db.project, best)
     rows = [_row(t) for key, t in best.items() if key not in known]
-    fuller = [_row(t) for key, t in best.items() if key in known and _messages(t) > known[key]]
+    renewed = [_renewed(known[key], t) for key, t in best.items() if key in known]
     db.upsert(connection, schema.traces, rows)
-    db.upsert(connection, schema.traces, fuller, update=True)
+    db.upsert(connection, schema.traces, [_row(t) for t in renewed if t is not None], update=True)
     return len(rows)
 
 
@@ -69,14 +70,6 @@ def source_counts(db: Database) -> dict[str, int]:
         return {row[0]: row[1] for row in connection.execute(query.order_by(t.c.source))}
 
 
-def agent_run_ids(db: Database) -> set[str]:
-    """Return the ids of the runs that an agent's own record is stored of."""
-    t = schema.traces
-    query = select(t.c.source_id).where(t.c.project == db.project, t.c.source != CAPTURE)
-    with db.engine.connect() as connection:
-        return set(connection.scalars(query))
-
-
 def iter_traces(db: Database) -> Iterator[tuple[str, Trace]]:
     """Yield (hash, trace) of each distinct trace, oldest first; of copies the first one."""
     seen: set[str] = set()
@@ -88,6 +81,12 @@ def iter_traces(db: Database) -> Iterator[tuple[str, Trace]]:
 
 def iter_records(db: Database) -> Iterator[tuple[str, Trace]]:
     """Yield (hash, trace) of every stored record, copies included, oldest first."""
+    for digest, body in iter_bodies(db):
+        yield digest, _decode(body)
+
+
+def iter_bodies(db: Database) -> Iterator[tuple[str, bytes]]:
+    """Yield (hash, JSON of the trace) of every stored record, copies included, oldest first."""
     t = schema.traces
     query = (
         select(t.c.trace_hash, t.c.body)
@@ -95,8 +94,8 @@ def iter_records(db: Database) -> Iterator[tuple[str, Trace]]:
         .order_by(t.c.started_at, t.c.source, t.c.source_id)
     )
     with db.engine.connect() as connection:
-        for digest, body in connection.execution_options(yield_per=500).execute(query):
-            yield digest, _decode(body)
+        for row in connection.execution_options(yield_per=500).execute(query):
+            yield row[0], row[1]
 
 
 def window_cursor(db: Database, source: str, window: str) -> tuple[str | None, bool]:
@@ -108,6 +107,14 @@ def window_cursor(db: Database, source: str, window: str) -> tuple[str | None, b
     with db.engine.connect() as connection:
         row = connection.execute(query).first()
     return (row[0], bool(row[1])) if row is not None else (None, False)
+
+
+def done_windows(db: Database, source: str) -> list[str]:
+    """Return the names of the windows of a source that are pulled for good."""
+    t = schema.pull_windows
+    query = select(t.c.window).where(t.c.project == db.project, t.c.source == source, t.c.done.is_(True))
+    with db.engine.connect() as connection:
+        return list(connection.scalars(query))
 
 
 def save_window(
@@ -132,6 +139,27 @@ def traces_with_identity(db: Database, hmac: str) -> list[str]:
         return sorted(connection.scalars(query))
 
 
+def identity_counts(db: Database) -> dict[str, int]:
+    """Return how many different identities of each kind were taken out of the stored traces."""
+    t = schema.identities
+    query = (
+        select(t.c.kind, func.count(t.c.hmac.distinct()))
+        .where(t.c.project == db.project)
+        .group_by(t.c.kind)
+        .order_by(t.c.kind)
+    )
+    with db.engine.connect() as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _renewed(old: Trace, new: Trace) -> Trace | None:
+    """Return what a known trace becomes by a second record of it; None where it stays as it is."""
+    scores = joined(old.scores, new.scores)
+    if _messages(new) > _messages(old):
+        return msgspec.structs.replace(new, scores=scores)
+    return msgspec.structs.replace(old, scores=scores) if set(scores) != set(old.scores) else None
+
+
 def _messages(trace: Trace) -> int:
     return sum(len(e.messages) for e in trace.episodes)
 
@@ -153,18 +181,18 @@ def _row(trace: Trace) -> dict[str, Any]:
 
 def _known(
     connection: Connection, project: str, wanted: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], int]:
-    """Return the number of messages of those (source, source_id) that are stored."""
+) -> dict[tuple[str, str], Trace]:
+    """Return those of (source, source_id) that are stored."""
     by_source: dict[str, list[str]] = {}
     for source, source_id in wanted:
         by_source.setdefault(source, []).append(source_id)
     t = schema.traces
-    known: dict[tuple[str, str], int] = {}
+    known: dict[tuple[str, str], Trace] = {}
     for source, ids in by_source.items():
         for start in range(0, len(ids), _CHUNK):
             query = select(t.c.source_id, t.c.body).where(
                 t.c.project == project, t.c.source == source, t.c.source_id.in_(ids[start : start + _CHUNK])
             )
             for source_id, body in connection.execute(query):
-                known[source, source_id] = _messages(_decode(body))
+                known[source, source_id] = _decode(body)
     return known

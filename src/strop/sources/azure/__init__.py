@@ -1,0 +1,1 @@
+"""Azure Monitor and AI Foundry: Application Insights tables."""

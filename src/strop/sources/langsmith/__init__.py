@@ -1,0 +1,1 @@
+"""LangSmith: run query v1 and v2, feedback."""

@@ -1,0 +1,1 @@
+"""OpenAI: stored completions, and logs of requests with their responses."""

@@ -1,0 +1,1 @@
+"""OpenTelemetry's own protocol: its wire format, files of it, and what receives it."""

@@ -1,0 +1,1 @@
+"""What all tracing has in common: spans of every convention -> one trace."""

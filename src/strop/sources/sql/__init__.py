@@ -1,0 +1,1 @@
+"""Any SQL query, with its columns mapped."""

@@ -1,0 +1,1 @@
+"""W&B Weave: calls, agent spans, feedback."""
