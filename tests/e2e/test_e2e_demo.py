@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 SHORT = {
     "train.sft_steps": 4, "train.sft_batch": 4, "train.grpo_steps": 1, "train.grpo_prompts": 2,
-    "train.grpo_group": 4, "train.grpo_screen": 8, "train.max_new_tokens": 64, "environment.max_turns": 3,
+    "train.grpo_group": 4, "train.grpo_screen": 4, "train.max_new_tokens": 64, "environment.max_turns": 3,
     "compare.max_tasks": 16, "compare.timed": 1, "curate.min_rows": 200,
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from strop.errors import ConfigError
 
-_CPU_S, _PATIENCE_S = 2, 60.0  # for a few kilobytes; the second where the machine can't hold to the first
+_CPU_S, _PATIENCE_S = 1, 60.0  # for a few kilobytes; the second where the machine can't hold to the first
 _PUMPED = (1, 3, 30, 2000)  # how often what may repeat for ever does, in the texts that are tried
 _CHARACTERS = {"CATEGORY_DIGIT": "0", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
 _TRY = """
