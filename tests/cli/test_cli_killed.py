@@ -45,7 +45,10 @@ def grade(rollout, ground_truth):
 
 
 def trace(number: int) -> Trace:
-    text = f"Where is parcel {number}? Erika Mustermann, erika{number}@example.de " + "the parcel is not here " * 20
+    text = (
+        f"Where is parcel {number}? Erika Mustermann, erika{number}@example.de "
+        + "the parcel is not here " * 20
+    )
     return Trace(
         source="agent",
         source_id=f"t{number}",
