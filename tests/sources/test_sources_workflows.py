@@ -278,6 +278,30 @@ def test_googles_adk_model_activity_is_a_model_call() -> None:
     assert (episode.messages[-1].content, trace.usage.prompt_tokens) == ("17", 9)
 
 
+@pytest.mark.parametrize("system", ["Help.", [{"type": "text", "text": "Help."}], [{"functionCall": {}}]])
+def test_anthropics_messages_are_a_model_call(system: object) -> None:
+    use = {"type": "tool_use", "id": "u1", "name": "lookup", "input": {"id": "007"}}
+    result = {"type": "tool_result", "tool_use_id": "u1", "content": "soon"}
+    asked = [{"role": "user", "content": "Where is 007?"}]
+    tools = [{"name": "lookup", "description": "d", "input_schema": {"type": "object"}}]
+    request = {"model": "m", "system": system, "messages": asked, "tools": tools}
+    again = [*asked, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    answer = {"type": "message", "role": "assistant", "content": [use], "usage": {"input_tokens": 4}}
+    last = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Soon."}]}
+    first = step("ask", answer, 1, given=(json.dumps(request),))
+    second = step("ask", last, 3, given=(json.dumps({**request, "messages": again}),))
+    trace = made(run(first, step("lookup", "soon", 2), second))
+    (episode,) = trace.episodes
+    expected = ["user", "assistant", "tool", "assistant"]
+    assert [m.role for m in episode.messages if m.role != "system"] == expected
+    (call,) = tool_calls_of(episode.messages)
+    assert (call.id, call.name, call.parsed()) == ("u1", "lookup", {"id": "007"})
+    assert [t.name for t in episode.tools] == ["lookup"]
+    assert (episode.messages[-1].content, trace.usage.prompt_tokens) == ("Soon.", 4)
+    said = [m.content for m in episode.messages if m.role == "system"]
+    assert said == ([] if system == [{"functionCall": {}}] else ["Help."])
+
+
 def test_an_activity_that_only_looks_like_a_model_is_an_action() -> None:
     answered = step("store", completion({"role": "assistant", "content": "x"}), 1, given=('{"path": "a"}',))
     asked = step("ask", {"stored": 1}, 2, given=('{"messages": [{"role": "user", "content": "x"}]}',))

@@ -116,7 +116,10 @@ def _last(result: Any) -> Any:
 
 
 def _system(body: JsonObject) -> list[Any]:
-    return [{"role": m.role, "content": m.content} for m in system_of(body)]
+    try:
+        return [{"role": m.role, "content": m.content} for m in system_of(body)]
+    except ValueError:  # instructions of no known shape: the conversation is there without them
+        return []
 
 
 def _first(holder: JsonObject, *keys: str) -> Any:
